@@ -1,0 +1,154 @@
+"""The part of llama.cpp's C API that the engine uses, typed: the only module that names `llama_cpp`.
+
+llama-cpp-python types its functions for readers, with ctypes types where the values are Python's, so nothing here
+can be checked against it; every name below is bound once, with the types that really pass through. Handles are
+addresses. A call releases the GIL while it runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NewType
+
+__all__ = [
+    "Batch",
+    "Chain",
+    "Context",
+    "Memory",
+    "Model",
+    "Sampler",
+    "Vocab",
+]
+
+Model = NewType("Model", int)
+Context = NewType("Context", int)
+Memory = NewType("Memory", int)
+Vocab = NewType("Vocab", int)
+Sampler = NewType("Sampler", int)
+Chain = NewType("Chain", Sampler)
+Batch = NewType("Batch", ctypes.Structure)
+
+# Bound through importlib, so that the checker sees `Any` and not types that are wrong.
+_llama: Any = import_module("llama_cpp.llama_cpp")
+
+LIBRARIES: str = os.path.join(os.path.dirname(_llama.__file__), "lib")
+"""The folder of the shared libraries that llama-cpp-python loaded."""
+
+# --- process ---
+backend_init: Callable[[], None] = _llama.llama_backend_init
+log_callback: Callable[[Callable[[int, bytes | None, Any], None]], Any] = _llama.llama_log_callback
+log_set: Callable[[Any, None], None] = _llama.llama_log_set
+supports_gpu: Callable[[], bool] = _llama.llama_supports_gpu_offload
+abort_callback_type: Any = _llama.ggml_abort_callback
+LOAD_MODE_NONE: int = _llama.LLAMA_LOAD_MODE_NONE
+LOAD_MODE_MMAP: int = _llama.LLAMA_LOAD_MODE_MMAP
+KV_TYPES: dict[str, int] = {"f16": _llama.GGML_TYPE_F16, "q8_0": _llama.GGML_TYPE_Q8_0, "q4_0": _llama.GGML_TYPE_Q4_0}
+
+# --- model ---
+model_params: Callable[[], Any] = _llama.llama_model_default_params
+model_load: Callable[[bytes, Any], Model | None] = _llama.llama_model_load_from_file
+model_free: Callable[[Model], None] = _llama.llama_model_free
+model_vocab: Callable[[Model], Vocab] = _llama.llama_model_get_vocab
+model_trained_context: Callable[[Model], int] = _llama.llama_model_n_ctx_train
+model_has_encoder: Callable[[Model], bool] = _llama.llama_model_has_encoder
+model_has_decoder: Callable[[Model], bool] = _llama.llama_model_has_decoder
+model_is_diffusion: Callable[[Model], bool] = _llama.llama_model_is_diffusion
+model_size: Callable[[Model], int] = _llama.llama_model_size
+model_layers: Callable[[Model], int] = _llama.llama_model_n_layer
+_meta: Callable[[Model, bytes, Any, int], int] = _llama.llama_model_meta_val_str
+
+# --- context and memory ---
+context_params: Callable[[], Any] = _llama.llama_context_default_params
+context_new: Callable[[Model, Any], Context | None] = _llama.llama_init_from_model
+context_free: Callable[[Context], None] = _llama.llama_free
+context_memory: Callable[[Context], Memory | None] = _llama.llama_get_memory
+state_size: Callable[[Context], int] = _llama.llama_state_get_size
+set_threads: Callable[[Context, int, int], None] = _llama.llama_set_n_threads
+set_abort: Callable[[Context, Any, int | None], None] = _llama.llama_set_abort_callback
+memory_remove: Callable[[Memory, int, int, int], bool] = _llama.llama_memory_seq_rm
+memory_shift: Callable[[Memory, int, int, int, int], None] = _llama.llama_memory_seq_add
+memory_last: Callable[[Memory, int], int] = _llama.llama_memory_seq_pos_max
+memory_can_shift: Callable[[Memory], bool] = _llama.llama_memory_can_shift
+
+# --- decoding ---
+batch_type: Any = _llama.llama_batch
+decode: Callable[[Context, Batch], int] = _llama.llama_decode
+logits: Callable[[Context, int], Any] = _llama.llama_get_logits_ith
+
+# --- vocabulary ---
+vocab_size: Callable[[Vocab], int] = _llama.llama_vocab_n_tokens
+vocab_type: Callable[[Vocab], int] = _llama.llama_vocab_type
+vocab_bos: Callable[[Vocab], int] = _llama.llama_vocab_bos
+vocab_adds_bos: Callable[[Vocab], bool] = _llama.llama_vocab_get_add_bos
+vocab_adds_eos: Callable[[Vocab], bool] = _llama.llama_vocab_get_add_eos
+vocab_is_eog: Callable[[Vocab, int], bool] = _llama.llama_vocab_is_eog
+vocab_suppressed: Callable[[Vocab, Any], Any] = _llama.llama_vocab_get_suppress_tokens
+tokenize: Callable[[Vocab, bytes, int, Any, int, bool, bool], int] = _llama.llama_tokenize
+piece: Callable[[Vocab, int, Any, int, int, bool], int] = _llama.llama_token_to_piece
+
+# --- sampling ---
+chain_params: Callable[[], Any] = _llama.llama_sampler_chain_default_params
+chain_new: Callable[[Any], Chain] = _llama.llama_sampler_chain_init
+chain_add: Callable[[Chain, Sampler], None] = _llama.llama_sampler_chain_add
+sampler_free: Callable[[Sampler], None] = _llama.llama_sampler_free
+sampler_accept: Callable[[Sampler, int], None] = _llama.llama_sampler_accept
+sample: Callable[[Chain, Context, int], int] = _llama.llama_sampler_sample
+greedy: Callable[[], Sampler] = _llama.llama_sampler_init_greedy
+dist: Callable[[int], Sampler] = _llama.llama_sampler_init_dist
+top_k: Callable[[int], Sampler] = _llama.llama_sampler_init_top_k
+top_p: Callable[[float, int], Sampler] = _llama.llama_sampler_init_top_p
+min_p: Callable[[float, int], Sampler] = _llama.llama_sampler_init_min_p
+typical: Callable[[float, int], Sampler] = _llama.llama_sampler_init_typical
+temperature: Callable[[float], Sampler] = _llama.llama_sampler_init_temp
+penalties: Callable[[int, int, float, float, float], Sampler] = _llama.llama_sampler_init_penalties
+_logit_bias: Callable[[int, int, Any], Sampler] = _llama.llama_sampler_init_logit_bias
+_bias_type: Any = _llama.llama_logit_bias
+
+
+def metadata(model: Model, key: str) -> str | None:
+    """A value of the file's metadata as text; None if it has no such key."""
+    buffer = ctypes.create_string_buffer(256)
+    length = _meta(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+
+def forbid(vocabulary: int, tokens: list[int]) -> Sampler:
+    """A sampler that makes `tokens` impossible."""
+    biases = (_bias_type * len(tokens))(*((token, float("-inf")) for token in tokens))
+    return _logit_bias(vocabulary, len(tokens), biases)
+
+
+def reference_switches(context: Context) -> list[Callable[[bool], None]]:
+    """The "use reference kernels" switch of each CPU backend in `context`; empty where it can't be found.
+
+    A backend offers it by name (`ggml_backend_reg_get_proc_address`); the way to the backends is
+    `llama_context::get_sched() const`, exported under its C++ name. Symbols of the libraries that libllama
+    depends on are found through its handle.
+    """
+    library: Any = _llama._lib
+    try:
+        get_sched = library["_ZNK13llama_context9get_schedEv"]
+        count, backend_at = library["ggml_backend_sched_get_n_backends"], library["ggml_backend_sched_get_backend"]
+        device_of, registry_of = library["ggml_backend_get_device"], library["ggml_backend_dev_backend_reg"]
+        address_of = library["ggml_backend_reg_get_proc_address"]
+    except AttributeError:
+        return []
+    for function in (get_sched, backend_at, device_of, registry_of, address_of):
+        function.restype = ctypes.c_void_p
+    for function in (get_sched, count, device_of, registry_of):
+        function.argtypes = [ctypes.c_void_p]
+    backend_at.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    address_of.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    scheduler = get_sched(context)
+    switches: list[Callable[[bool], None]] = []
+    for index in range(count(scheduler)):
+        backend = backend_at(scheduler, index)
+        address = address_of(registry_of(device_of(backend)), b"ggml_backend_cpu_set_use_ref")
+        if address:
+            switch = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool)(address)
+            switches.append(functools.partial(switch, backend))
+    return switches

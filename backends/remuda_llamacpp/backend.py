@@ -1,0 +1,21 @@
+"""GGUF models through llama.cpp, each in a runner process of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from remuda.runner import EngineBackend
+
+__all__ = ["LlamaCppBackend"]
+
+
+class LlamaCppBackend(EngineBackend):
+    """Settings: `flash_attention` ("auto", true, false) and `kv_cache_type` ("f16", "q8_0", "q4_0")."""
+
+    formats: ClassVar[frozenset[str]] = frozenset({"gguf"})
+    engine: ClassVar[str] = "remuda_llamacpp.engine:LlamaEngine"
+    hint: ClassVar[str] = "pip install 'remuda[llamacpp]'"
+    # The default of 300,000 turns lets a waiting compute thread hold a core that the server needs for the token just
+    # made; none at all costs two thirds of the speed, because every barrier then goes through the kernel. Measured
+    # through HTTP at one stream on two cores: 0.92 of a bare loop with the default, 0.97 with this.
+    environment: ClassVar[dict[str, str]] = {"GOMP_SPINCOUNT": "100000"}

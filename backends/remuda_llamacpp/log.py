@@ -1,0 +1,77 @@
+"""llama.cpp's log: errors go to stderr, sizes of buffers are noted, the rest is dropped."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from . import _native
+
+__all__ = ["buffer_sizes", "install", "last_error", "without_paths"]
+
+_INFO, _ERROR, _CONTINUED = 2, 4, 5
+_KEPT = 8
+# llama.cpp's own conclusions, which say less than the line before them.
+_HOLLOW = ("failed to load model", "failed to initialize the context", "loading model")
+# What llama.cpp says, as errors, when a decode is aborted because we asked for it.
+_ABORTED = re.compile(rb"failed with error 1$|compute status: 1$|failed to decode, ret = 2$")
+_PATH = re.compile(r"""(['"])[^'"\n]*/[^'"\n]*\1|(?<![\w.])/[^\s:,;'"]+""")
+_PREFIX = re.compile(r"^(?:(?:error loading \w+|[A-Za-z_][\w~]*(?:::[\w~]+)*): )+")
+_BUFFER = re.compile(rb":\s+(\S+)\s+(\w+) buffer size =\s+([\d.]+) MiB")
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.sizes: dict[tuple[str, str], float] = {}
+        self._shown = False
+
+    def __call__(self, level: int, text: bytes | None, _data: Any) -> None:
+        # Called from C, also from compute threads: nothing may be raised here.
+        if not text:
+            return
+        shown = self._shown if level == _CONTINUED else level == _ERROR and not _ABORTED.search(text.rstrip())
+        self._shown = bool(shown)
+        if shown:
+            line = text.decode("utf-8", "replace")
+            sys.stderr.write(line)
+            if line.strip(" .\n"):
+                self.errors = [*self.errors[1 - _KEPT :], line.strip()]
+        elif level == _INFO and (found := _BUFFER.search(text)):
+            self._note(found[1].decode(), found[2].decode(), float(found[3]))
+
+    def _note(self, device: str, kind: str, mebibytes: float) -> None:
+        # A context may have several caches, but it has one compute buffer, told again whenever it changes.
+        before = 0.0 if kind == "compute" else self.sizes.get((device, kind), 0.0)
+        self.sizes[device, kind] = before + mebibytes
+
+
+_log = _Log()
+_callback = _native.log_callback(_log)
+"""Kept for the life of the process: llama.cpp holds the pointer."""
+
+
+def install() -> None:
+    """Send llama.cpp's log here, and forget what came before."""
+    _log.errors, _log.sizes = [], {}
+    _native.log_set(_callback, None)
+
+
+def last_error() -> str:
+    """The last error line that says something, without paths and function names; empty if there was none."""
+    lines = [_PREFIX.sub("", line) for line in _log.errors]
+    telling = [line for line in lines if not line.startswith(_HOLLOW)] or lines
+    return without_paths(telling[-1]) if telling else ""
+
+
+def without_paths(text: str) -> str:
+    """`text` with everything that looks like a path, quotes included, replaced by "the file"."""
+    return _PATH.sub("the file", text).strip().rstrip(".")
+
+
+def buffer_sizes() -> dict[str, int]:
+    """`size` in all and `size_vram` outside the CPU's memory, in bytes: weights, KV cache, compute buffers."""
+    held = {key: round(size * 2**20) for key, size in _log.sizes.items()}
+    foreign = sum(size for (device, _), size in held.items() if not device.startswith("CPU"))
+    return {"size": sum(held.values()), "size_vram": foreign}

@@ -1,0 +1,85 @@
+"""From logits to a token: one chain of llama.cpp's samplers for each sequence.
+
+The order is that of llama.cpp's server, which the protocol's reference uses: penalties, top_k, typical_p, top_p,
+min_p, temperature, and the draw. A sampler whose option is neutral is left out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from remuda.engine import Sequence
+
+from . import _native
+from .vocab import Vocabulary
+
+__all__ = ["Sampler"]
+
+
+class Sampler:
+    """Samples one sequence. `close` frees it; after that it must not be used."""
+
+    def __init__(self, sequence: Sequence, context: int, vocab: Vocabulary, suppressed: list[int]) -> None:
+        self._vocabulary = vocab.size
+        self._chain = _native.chain_new(_native.chain_params())
+        self.plain = not suppressed
+        """Nothing but the likeliest token is asked for."""
+        if suppressed:
+            self._add(_native.forbid(vocab.size, suppressed))
+        if self._add_penalties(sequence, context):
+            self.plain = False
+        self._add_choice(sequence)
+        self.plain = self.plain and sequence.options.temperature <= 0
+
+    def _add(self, sampler: _native.Sampler) -> None:
+        _native.chain_add(self._chain, sampler)
+
+    def _add_penalties(self, sequence: Sequence, context: int) -> bool:
+        options = sequence.options
+        # The sampler reserves memory for as many tokens as it looks back at: never more than can be there.
+        back = context if options.repeat_last_n < 0 else min(options.repeat_last_n, context)
+        given = (options.repeat_penalty, options.frequency_penalty, options.presence_penalty)
+        if back == 0 or given == (1.0, 0.0, 0.0):
+            return False
+        penalties = _native.penalties(self._vocabulary, back, *given)
+        for token in sequence.tokens[-back:]:
+            _native.sampler_accept(penalties, token)
+        self._add(penalties)
+        return True
+
+    def _add_choice(self, sequence: Sequence) -> None:
+        options = sequence.options
+        if options.temperature <= 0:
+            self._add(_native.greedy())
+            return
+        if options.top_k > 0:
+            self._add(_native.top_k(options.top_k))
+        if options.typical_p < 1:
+            self._add(_native.typical(options.typical_p, 1))
+        if options.top_p < 1:
+            self._add(_native.top_p(options.top_p, 1))
+        if options.min_p > 0:
+            self._add(_native.min_p(options.min_p, 1))
+        if options.temperature != 1:
+            self._add(_native.temperature(options.temperature))
+        self._add(_native.dist(sequence.seed & 0xFFFFFFFF))
+
+    def sample(self, context: _native.Context, row: int) -> int:
+        """The next token, from the logits of `row` of the last batch. Penalties take note of it."""
+        if self.plain:
+            # The chain would copy the whole vocabulary first: 100 microseconds at 49,000 tokens, this takes 10.
+            return likeliest(context, row, self._vocabulary)
+        return _native.sample(self._chain, context, row)
+
+    def close(self) -> None:
+        """Free the chain and its samplers."""
+        _native.sampler_free(self._chain)
+
+
+def likeliest(context: _native.Context, row: int, vocabulary: int) -> int:
+    """The token with the highest logit, the lowest id of equals: what llama.cpp's greedy sampler takes."""
+    logits = _native.logits(context, row)
+    values = (ctypes.c_float * vocabulary).from_address(ctypes.addressof(logits.contents))
+    return int(np.argmax(np.ctypeslib.as_array(values)))

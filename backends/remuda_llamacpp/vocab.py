@@ -1,0 +1,83 @@
+"""Text to tokens and back, byte for byte."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence as ListOf
+
+from remuda.errors import BadRequest
+
+from . import _native
+
+__all__ = ["Vocabulary"]
+
+_PIECE = 128
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model. Pieces are looked up once and kept."""
+
+    def __init__(self, handle: _native.Vocab) -> None:
+        self.handle = handle
+        self.size = _native.vocab_size(handle)
+        self.bos = _native.vocab_bos(handle)
+        self._pieces: dict[int, bytes | None] = {}
+        self._buffer = ctypes.create_string_buffer(_PIECE)
+
+    def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
+        """Tokens of `text`; special tokens written out in it are recognised.
+
+        `bos` asks for the special tokens that the model wants round a text; a BOS that `text` begins with counts
+        as the one wanted. Raises `BadRequest` for lone surrogates.
+        """
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None
+        # Few texts have more tokens than bytes; those that do say how many they need by a negative count.
+        room = len(data) + 8
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count = _native.tokenize(self.handle, data, len(data), tokens, room, bos, True)
+            if count >= 0:
+                break
+            if -count <= room:
+                raise BadRequest("the prompt is too long to be tokenized")
+            room = -count
+        found = tokens[:count]
+        if bos and found[:2] == [self.bos, self.bos] and _native.vocab_adds_bos(self.handle):
+            del found[0]
+        return found
+
+    def detokenize(self, tokens: ListOf[int]) -> bytes:
+        """The pieces of `tokens` put together. Raises `BadRequest` for ids that are not in the vocabulary.
+
+        llama.cpp's own `llama_detokenize` also drops a leading space and tidies punctuation for some models, so
+        that its text would differ from the one streamed piece by piece.
+        """
+        for token in tokens:
+            if not 0 <= token < self.size:
+                raise BadRequest(f"token {token} is not in the vocabulary: ids run from 0 to {self.size - 1}")
+        return b"".join(self._bytes(token) for token in tokens)
+
+    def piece(self, token: int) -> bytes | None:
+        """The bytes of a generated token, empty for a control token; None if it ends the text."""
+        try:
+            return self._pieces[token]
+        except KeyError:
+            data = None if _native.vocab_is_eog(self.handle, token) else self._bytes(token)
+            self._pieces[token] = data
+            return data
+
+    def _bytes(self, token: int) -> bytes:
+        length = _native.piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        if length < 0:
+            self._buffer = ctypes.create_string_buffer(-length)
+            length = _native.piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        return self._buffer.raw[:length]
+
+    def suppressed(self) -> list[int]:
+        """Tokens that the model's file says must never be generated."""
+        count = ctypes.c_int32(0)
+        tokens = _native.vocab_suppressed(self.handle, ctypes.byref(count))
+        return [int(tokens[index]) for index in range(count.value)]

@@ -1,0 +1,82 @@
+"""The two contestants as child processes: the bare loop and a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+from .measure import Run
+
+__all__ = ["Bare", "Server"]
+
+_START_SECONDS = 60
+_RUN_SECONDS = 300
+
+
+class Bare:
+    """`benchmarks.bare` at the other end of two pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, model: str, streams: int, context: int, threads: int) -> Bare:
+        arguments = [model, "--streams", str(streams), "--context", str(context), "--threads", str(threads)]
+        pipe = asyncio.subprocess.PIPE
+        command = [sys.executable, "-m", "benchmarks.bare", *arguments]
+        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+
+    async def run(self, prompts: list[str], tokens: int) -> tuple[Run, list[bool]]:
+        """The measurement, and for each prompt whether no end-of-text came among its tokens."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"prompts": prompts, "tokens": tokens}).encode() + b"\n")
+        line = await asyncio.wait_for(self._process.stdout.readline(), _RUN_SECONDS)
+        answer: dict[str, Any] = json.loads(line)
+        run = Run(len(prompts), tokens * len(prompts), answer["seconds"], answer["first"])
+        return run, answer["goes_on"]
+
+    async def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+class Server:
+    """`remuda serve` on a free port."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, drain: asyncio.Task[None]) -> None:
+        self._process, self.url, self._drain = process, url, drain
+
+    @classmethod
+    async def start(cls, parallel: int) -> Server:
+        environment = {**os.environ, "OLLAMA_NUM_PARALLEL": str(parallel)}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "remuda", "serve", "--host", "127.0.0.1", "--port", "0"),
+            env=environment,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        stream = process.stderr
+        assert stream is not None
+        async with asyncio.timeout(_START_SECONDS):
+            while line := await stream.readline():
+                if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
+                    return cls(process, found[0].decode(), asyncio.create_task(_discard(stream)))
+        raise RuntimeError("the server did not start")
+
+    async def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        await self._process.wait()
+        await self._drain
+
+
+async def _discard(stream: asyncio.StreamReader) -> None:
+    while await stream.read(65536):
+        pass

@@ -1,0 +1,157 @@
+"""The promises: what serves a model, whatever stands behind it.
+
+A `Backend` makes `LoadedModel`s. What a loaded model can do it says by inheriting capabilities, one small ABC each
+(`Generates`, `Tokenizes`); the pipeline asks with `isinstance` and answers 400 for what is missing. All of them are
+asynchronous and live in the server's process. A remote server is a `Backend` directly; a local engine is an
+`Engine` (see `remuda.engine`) behind `remuda.runner.EngineBackend`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence as ListOf
+from typing import Any, ClassVar
+
+from msgspec import Struct, field
+
+from .model.entry import ModelEntry
+from .wire.options import Options
+
+__all__ = [
+    "Backend",
+    "Done",
+    "GenerateJob",
+    "Generates",
+    "GenerationEvent",
+    "LoadWish",
+    "LoadedModel",
+    "ModelStats",
+    "Text",
+    "Tokenizes",
+]
+
+
+class LoadWish(Struct, frozen=True, kw_only=True):
+    """How a model should be loaded."""
+
+    context: int
+    """Tokens that each sequence may hold."""
+    parallel: int = 1
+    """Sequences side by side."""
+    options: Options = field(default_factory=Options)
+    """Load-time options; see `remuda.engine.LoadSpec`."""
+
+
+class GenerateJob(Struct, frozen=True, kw_only=True):
+    """A rendered prompt to continue."""
+
+    prompt: str
+    """Text whose written-out special tokens are recognised."""
+    context: list[int] = field(default_factory=list[int])
+    """Tokens that come before `prompt`: an earlier reply's `context`."""
+    options: Options = field(default_factory=Options)
+    limit: int
+    """Tokens that the sequence may hold, prompt and output together."""
+    truncate: bool = True
+    """Cut a prompt that does not fit; else raise `PromptTooLong`."""
+    shift: bool = True
+    """At `limit`, forget older tokens and go on; else end with "length"."""
+    want_context: bool = False
+    """Put the tokens of prompt and output into `Done.context`."""
+
+
+class Text(Struct, frozen=True):
+    """A piece of the answer: whole characters, never a part of a stop string."""
+
+    text: str
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """The last event of a generation. Durations in nanoseconds."""
+
+    reason: str
+    """"stop" or "length"."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prompt_ns: int = 0
+    output_tokens: int = 0
+    output_ns: int = 0
+    context: list[int] | None = None
+    dropped_tokens: int = 0
+    """Prompt tokens cut away to make it fit; 0 if it fitted."""
+
+
+GenerationEvent = Text | Done
+
+
+class ModelStats(Struct, frozen=True, kw_only=True):
+    """A loaded model's own count."""
+
+    running: int = 0
+    """Sequences being worked on."""
+    waiting: int = 0
+    """Sequences queued before them."""
+    size: int = 0
+    """Bytes held in all."""
+    size_vram: int = 0
+    """Of which on a GPU."""
+    steps: int = 0
+    """Steps of work done since the load."""
+
+
+class LoadedModel(ABC):
+    """A model that is ready. Capabilities are further bases."""
+
+    context: int
+    """Tokens that one sequence may hold."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """False once it cannot serve any more (its process died, its upstream is gone); it is then loaded anew."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Unload; everything it held is free when this returns. Safe to call twice."""
+
+    async def stats(self) -> ModelStats:
+        """What it holds and does at this moment, as far as known."""
+        return ModelStats()
+
+
+class Generates(LoadedModel):
+    @abstractmethod
+    def generate(self, job: GenerateJob) -> AsyncGenerator[GenerationEvent, None]:
+        """Yield `Text` events and one `Done` last, or raise a `RemudaError`.
+
+        Closing the generator must stop the work behind it within one decode step, and within one micro-batch while
+        the prompt is being read.
+        """
+
+
+class Tokenizes(LoadedModel):
+    @abstractmethod
+    async def tokenize(self, text: str) -> list[int]:
+        """Tokens of `text`, with the model's beginning-of-sequence token where it wants one."""
+
+    @abstractmethod
+    async def detokenize(self, tokens: ListOf[int]) -> str:
+        """The text that `tokens` stand for; bytes that are not UTF-8 become U+FFFD."""
+
+
+class Backend(ABC):
+    """Made once, on first use, by the factory registered under its name."""
+
+    formats: ClassVar[frozenset[str]] = frozenset()
+    """Weight formats (`ModelEntry.format`) that it takes when nothing else decides."""
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        self.settings = dict(settings or {})
+
+    @abstractmethod
+    async def load(self, model: ModelEntry, wish: LoadWish) -> LoadedModel:
+        """Load, or raise `LoadFailed` with a sentence for the user. Cancelling must leave nothing behind."""
+
+    async def close(self) -> None:
+        """The server is going; loaded models are closed already."""
+        return None

@@ -1,0 +1,88 @@
+"""The group of all commands: the built-in ones, their aliases, and those that plugins add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, TypeAlias
+
+import click
+
+from ..errors import PluginError, RemudaError
+from ..plugins import Plugins
+
+__all__ = ["LoadPlugins", "RemudaCli", "make_cli"]
+
+LoadPlugins: TypeAlias = Callable[[], Plugins]
+"""What every command finds in its context: a call that loads the plugins, once."""
+
+_ALIASES = {"start": "serve", "ls": "list"}
+"""Second names that the reference's command line has; help does not list them."""
+
+_HELP = """A server that speaks the Ollama REST API, with a backend of your choice behind each model.
+
+\b
+  remuda serve                       start the server
+  remuda run smollm2:135m "Hello!"   ask a model one thing
+  remuda run smollm2:135m            talk with it
+  remuda list                        the models there are
+
+All commands but `serve` and `plugins` speak to the server that OLLAMA_HOST names (default 127.0.0.1:11434).
+"""
+
+
+class RemudaCli(click.Group):
+    """Built-in commands at once; plugins are loaded only for a command that is not built in, and for help."""
+
+    def __init__(self, plugins: LoadPlugins) -> None:
+        super().__init__(
+            "remuda",
+            help=_HELP,
+            context_settings={"obj": plugins, "help_option_names": ["-h", "--help"], "max_content_width": 100},
+        )
+        self._load_plugins = plugins
+        self._complete = False
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Raises `PluginError` if the name is taken: no plugin replaces another's command by accident."""
+        proper = name or cmd.name or ""
+        if proper in self.commands or proper in _ALIASES:
+            raise PluginError(f"the command {proper!r} exists already\nFix: give the plugin's command another name")
+        super().add_command(cmd, name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        proper = _ALIASES.get(cmd_name, cmd_name)
+        if proper not in self.commands:
+            self._add_plugin_commands()
+        return super().get_command(ctx, proper)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_plugin_commands()
+        return super().list_commands(ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Any error of the tree becomes `Error: message` and status 1."""
+        try:
+            return super().invoke(ctx)
+        except RemudaError as error:
+            raise click.ClickException(error.message) from error
+
+    def _add_plugin_commands(self) -> None:
+        if not self._complete:
+            self._complete = True
+            self._load_plugins().register_commands(self)
+
+
+def make_cli(plugins: LoadPlugins) -> RemudaCli:
+    """The whole command line. `plugins` is called when they are first needed, and must return the same ones again."""
+    from .plugin_list import plugins_command
+    from .run import run
+    from .serve import serve
+    from .tables import list_command, ps
+
+    cli = RemudaCli(plugins)
+    number = version("remuda")
+    click.version_option(number, "-v", "--version", prog_name="remuda", message="%(prog)s version is %(version)s")(cli)
+    for command in (serve, run, list_command, ps, plugins_command):
+        cli.add_command(command)
+    return cli

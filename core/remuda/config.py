@@ -1,0 +1,185 @@
+"""Settings as Structs, decoded once.
+
+Order, later wins: the defaults below, the TOML file, the environment (`OLLAMA_*` as the reference server has them,
+trimmed of spaces and quotes), the command line. An error names the key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from .errors import BadRequest, ConfigError
+from .wire.keep_alive import parse_keep_alive
+
+__all__ = [
+    "DEFAULT_PORT",
+    "Config",
+    "LimitsConfig",
+    "ModelConfig",
+    "RouteConfig",
+    "ServerConfig",
+    "load_config",
+    "parse_host",
+]
+
+DEFAULT_PORT: Final = 11434
+
+
+class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[server]`. Times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    """Where to listen (`OLLAMA_HOST`): an address or a name of this machine; `0.0.0.0` is everywhere."""
+    port: int = DEFAULT_PORT
+    """0 takes a free one."""
+    origins: tuple[str, ...] = ()
+    """Web origins allowed beside this machine's own (`OLLAMA_ORIGINS`); one `*` each, `"*"` alone is everybody."""
+    max_body: int = 64 * 1024 * 1024
+    """Largest JSON body."""
+    drain_timeout: float = 30.0
+    """How long running requests may go on after SIGTERM."""
+    write_timeout: float = 60.0
+    """How long a client may refuse to read before its stream is dropped."""
+
+
+class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`."""
+
+    context: int = 4096
+    """Context of each sequence in tokens where neither request nor model says (`OLLAMA_CONTEXT_LENGTH`)."""
+    parallel: int = 4
+    """Sequences side by side in one model (`OLLAMA_NUM_PARALLEL`)."""
+    queue: int = 512
+    """Requests that may wait for one model (`OLLAMA_MAX_QUEUE`); one more is 503."""
+    keep_alive: float | str = "5m"
+    """How long a model stays after its last request (`OLLAMA_KEEP_ALIVE`)."""
+    template_timeout: float = 2.0
+    """Seconds that rendering one prompt may take."""
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[models."name:tag"]`: a file on this machine, served under that name."""
+
+    path: str
+    """The file; `~` is the home folder."""
+    format: str = "gguf"
+    """What kind of file it is; backends say which formats they take."""
+    backend: str | None = None
+    """The backend that must serve it."""
+    system: str | None = None
+    """The system message of requests that bring none."""
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Options of requests that do not set them."""
+
+
+class RouteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[routes]]`: the backend for the models whose name matches a glob; the first that matches decides."""
+
+    model: str
+    """A glob over whole names, tag included."""
+    backend: str
+    """The backend's name, as `remuda plugins` lists it."""
+
+    def matches(self, name: str) -> bool:
+        """Without regard to case, as names are compared everywhere."""
+        return fnmatchcase(name.lower(), self.model.lower())
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    server: ServerConfig = field(default_factory=ServerConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    models: dict[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])
+    routes: tuple[RouteConfig, ...] = ()
+    backends: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """`[backends.NAME]`: a table handed to that backend as it is."""
+
+    @property
+    def keep_alive(self) -> float:
+        """Seconds; `math.inf` for ever."""
+        value = parse_keep_alive(self.limits.keep_alive)
+        assert value is not None
+        return value
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the file, if any, and the environment. Raises `ConfigError` that names file or variable and key."""
+    config = _decode_file(path) if path is not None else Config()
+    config = _apply_environment(config, os.environ if environ is None else environ)
+    _check(config)
+    return config
+
+
+def parse_host(text: str) -> tuple[str, str, int, str]:
+    """`OLLAMA_HOST` as `(scheme, host, port, path)`.
+
+    No scheme means http and port 11434; `http://` port 80, `https://` 443; a bad port falls back to the default;
+    a bare IPv6 address may lack its brackets; a missing host is every interface for a server (Ollama API,
+    "Environment").
+    """
+    text = text.strip().strip("\"'").strip()
+    scheme, separator, rest = text.rpartition("://")
+    scheme = scheme if separator else "http"
+    default = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT) if separator else DEFAULT_PORT
+    authority, slash, path = rest.partition("/")
+    host, colon, port = authority.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")) or authority.endswith("]"):
+        host, port = authority, ""
+    number = int(port) if port.isascii() and port.isdigit() else -1
+    return scheme, host.strip("[]"), number if 0 <= number <= 65535 else default, slash + path
+
+
+def _decode_file(path: Path) -> Config:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Config)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} is not valid: {error}") from None
+
+
+def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
+    values = {name: text.strip().strip("\"'") for name, text in environ.items() if name.startswith("OLLAMA_")}
+    server, limits = config.server, config.limits
+    if host := values.get("OLLAMA_HOST"):
+        _, name, port, _ = parse_host(host)
+        server = msgspec.structs.replace(server, host=name or "0.0.0.0", port=port)
+    if origins := values.get("OLLAMA_ORIGINS"):
+        server = msgspec.structs.replace(server, origins=(*server.origins, *origins.split(",")))
+    whole = {"OLLAMA_CONTEXT_LENGTH": "context", "OLLAMA_NUM_PARALLEL": "parallel", "OLLAMA_MAX_QUEUE": "queue"}
+    for variable, name in whole.items():
+        text = values.get(variable, "")
+        if text and not (text.isascii() and text.isdigit()):
+            raise ConfigError(f"{variable} must be a whole number, not {text!r}")
+        if text and int(text) > 0:
+            limits = msgspec.structs.replace(limits, **{name: int(text)})
+    if keep_alive := values.get("OLLAMA_KEEP_ALIVE"):
+        limits = msgspec.structs.replace(limits, keep_alive=keep_alive)
+    return msgspec.structs.replace(config, server=server, limits=limits)
+
+
+def _check(config: Config) -> None:
+    server, limits = config.server, config.limits
+    bounds = (
+        ("server.port", server.port, 0, 65535),
+        ("server.max_body", server.max_body, 1024, 2**40),
+        ("server.drain_timeout", server.drain_timeout, 0, 86400),
+        ("server.write_timeout", server.write_timeout, 0.01, 86400),
+        ("limits.context", limits.context, 4, 2**31 - 1),
+        ("limits.parallel", limits.parallel, 1, 256),
+        ("limits.queue", limits.queue, 1, 1_000_000),
+        ("limits.template_timeout", limits.template_timeout, 0.01, 600),
+    )
+    for key, value, low, high in bounds:
+        if not low <= value <= high:
+            raise ConfigError(f"{key} is {value}: it must be from {low} to {high}")
+    try:
+        config.keep_alive  # noqa: B018
+    except (BadRequest, AssertionError) as error:
+        raise ConfigError(f"limits.keep_alive (OLLAMA_KEEP_ALIVE): {error}") from None

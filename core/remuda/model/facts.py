@@ -1,0 +1,103 @@
+"""What a model says about itself, for `/api/tags`, `/api/ps` and for rendering its prompts."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from ..wire.models import Details
+from .entry import ModelEntry
+from .gguf import GGUFError, GGUFHeader, read_header
+
+__all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
+
+_BOS, _EOS = "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"
+_TEMPLATE = "tokenizer.chat_template"
+
+# `general.file_type` of the GGUF specification (llama.cpp's `llama_ftype`).
+_FILE_TYPES: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS",
+    20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M",
+    28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
+}  # fmt: skip
+
+
+class ModelFacts(Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, lengths in tokens; empty or 0 where the weights do not say."""
+
+    details: Details
+    size: int
+    modified: float
+    """POSIX time."""
+    context_length: int = 0
+    embedding_length: int = 0
+    capabilities: list[str] = field(default_factory=list[str])
+    chat_template: str = ""
+    bos_token: str = ""
+    eos_token: str = ""
+
+
+def read_facts(entry: ModelEntry) -> ModelFacts:
+    """Blocking. Raises `GGUFError` when the weights cannot be read."""
+    try:
+        stat = entry.weights.stat()
+    except OSError:
+        raise GGUFError("the weights are not there any more") from None
+    if entry.format != "gguf":
+        details = Details(format=entry.format, family=entry.format, families=[entry.format])
+        return ModelFacts(details=details, size=stat.st_size, modified=stat.st_mtime, capabilities=["completion"])
+    header, tokens = read_header(entry.weights, (_BOS, _EOS))
+    family = header.architecture
+    return ModelFacts(
+        details=Details(
+            format=entry.format,
+            family=family,
+            families=[family] if family else None,
+            parameter_size=human_count(header.parameters),
+            quantization_level=_FILE_TYPES.get(header.number("general.file_type"), "unknown"),
+        ),
+        size=stat.st_size,
+        modified=stat.st_mtime,
+        context_length=header.of_architecture("context_length"),
+        embedding_length=header.of_architecture("embedding_length"),
+        capabilities=_capabilities(header),
+        chat_template=header.text(_TEMPLATE),
+        bos_token=tokens.get(_BOS, ""),
+        eos_token=tokens.get(_EOS, ""),
+    )
+
+
+def file_digest(entry: ModelEntry) -> str:
+    """64 hex digits that stand for a model outside a store: the SHA-256 of name-independent facts about its weights.
+
+    Blocking: reads the whole file.
+    """
+    with Path(entry.weights).open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{weights}"}
+    return hashlib.sha256(msgspec.json.encode({"schemaVersion": 2, "layers": [layer]})).hexdigest()
+
+
+def human_count(number: int) -> str:
+    """Parameters as the protocol writes them: `1.2B`, `134.52M`, `260K`."""
+    if number >= 10**9:
+        return _trim(f"{number / 10**9:.1f}", number % 10**9 == 0) + "B"
+    if number >= 10**6:
+        return _trim(f"{number / 10**6:.2f}", number % 10**6 == 0) + "M"
+    return f"{number / 1000:.0f}K" if number >= 1000 else str(number)
+
+
+def _trim(text: str, whole: bool) -> str:
+    return text.partition(".")[0] if whole else text
+
+
+def _capabilities(header: GGUFHeader) -> list[str]:
+    """In the protocol's order (Ollama API, "Capabilities"), from the header alone."""
+    found = ["embedding" if f"{header.architecture}.pooling_type" in header.values else "completion"]
+    found += [name for name in ("vision", "audio") if f"{header.architecture}.{name}.block_count" in header.values]
+    return found

@@ -1,0 +1,145 @@
+"""What the server asks for: an object a request in, an object or a stream out. Nothing here knows HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Protocol
+
+import anyio.to_thread
+
+from ..config import Config
+from ..errors import RemudaError
+from ..model import Catalog, ModelEntry
+from ..plugins import Plugins
+from ..residency import Resident
+from ..wire import (
+    GenerateRequest,
+    GenerateResponse,
+    PsModel,
+    PsResponse,
+    TagsDetails,
+    TagsModel,
+    TagsResponse,
+    local_time,
+)
+from .flow import Flow
+from .generate import collect, is_unload, parse_generate, responses, single
+from .models import configured_models
+
+__all__ = ["Pipeline", "ResponseStream"]
+
+_log = logging.getLogger("remuda.pipeline")
+
+
+class ResponseStream(Protocol):
+    """Responses one by one. Whoever holds it must `aclose` it, read or not."""
+
+    def __aiter__(self) -> AsyncIterator[GenerateResponse]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Pipeline:
+    """Made once for a server; `close` unloads everything."""
+
+    def __init__(self, config: Config, plugins: Plugins) -> None:
+        self.config, self.plugins = config, plugins
+        entries = {entry.name.key: entry for entry in (*plugins.models.values(), *configured_models(config.models))}
+        self.catalog = Catalog(entries.values())
+        self.flow = Flow(config, plugins, self.catalog)
+
+    async def generate(self, request: GenerateRequest, *, request_id: str) -> GenerateResponse | ResponseStream:
+        """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
+
+        Raises `RemudaError` before the first item; the stream may raise one later.
+        """
+        job = parse_generate(request, self.catalog, request_id)
+        if is_unload(job):
+            await self.flow.resident(job.entry).leave()
+            return single(job.name, "unload")
+        stream = responses(job.name, self.flow.run(job))
+        if request.stream is False or job.load_only or job.render_only:
+            return await collect(stream)
+        try:
+            first = await anext(stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+        return _Primed(first, stream)
+
+    async def tags(self) -> TagsResponse:
+        """All models, newest first. One whose weights cannot be read is left out, and logged."""
+        models = [model for entry in self.catalog.entries() if (model := await self._tag(entry)) is not None]
+        models.sort(key=lambda pair: pair[0], reverse=True)
+        return TagsResponse([model for _, model in models])
+
+    async def ps(self) -> PsResponse:
+        """The models in memory, longest remaining first."""
+        return PsResponse([model for each in self.flow.herd.loaded() if (model := await self._running(each))])
+
+    async def close(self) -> None:
+        await self.flow.close()
+
+    async def _tag(self, entry: ModelEntry) -> tuple[int, TagsModel] | None:
+        name = str(entry.name)
+        try:
+            facts = await self.flow.facts(entry)
+            digest = await anyio.to_thread.run_sync(self.catalog.digest, entry)
+        except RemudaError as error:
+            _log.warning("%s is not listed: %s", name, error)
+            return None
+        details = facts.details
+        return int(facts.modified), TagsModel(
+            name=name,
+            model=name,
+            modified_at=local_time(facts.modified),
+            size=facts.size,
+            digest=digest,
+            details=TagsDetails(
+                format=details.format,
+                family=details.family,
+                families=details.families,
+                parameter_size=details.parameter_size,
+                quantization_level=details.quantization_level,
+                context_length=facts.context_length,
+                embedding_length=facts.embedding_length,
+            ),
+            capabilities=facts.capabilities,
+        )
+
+    async def _running(self, resident: Resident) -> PsModel | None:
+        model = resident.model
+        if model is None:
+            return None
+        facts = await self.flow.facts(resident.entry)
+        digest = await anyio.to_thread.run_sync(self.catalog.digest, resident.entry)
+        stats = await model.stats()
+        name = str(resident.entry.name)
+        return PsModel(
+            name=name,
+            model=name,
+            size=stats.size or facts.size,
+            digest=digest,
+            details=facts.details,
+            expires_at=local_time(resident.expires_at),
+            size_vram=stats.size_vram,
+            context_length=model.context,
+            running=stats.running,
+            waiting=stats.waiting,
+        )
+
+
+class _Primed(AsyncIterator[GenerateResponse]):
+    """A stream whose first item is here. Unlike a generator, it can be closed before it was ever asked for an item."""
+
+    def __init__(self, first: GenerateResponse, rest: AsyncGenerator[GenerateResponse, None]) -> None:
+        self._first: GenerateResponse | None = first
+        self._rest = rest
+
+    async def __anext__(self) -> GenerateResponse:
+        first, self._first = self._first, None
+        return first if first is not None else await anext(self._rest)
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()

@@ -1,0 +1,200 @@
+"""What a server and its runner say to each other: msgpack frames over a socket pair.
+
+A frame is a four-byte big-endian length and that many bytes of msgpack. Down go `Load`, then `Submit`, `Cancel` and
+`Ask` in any order; up come `Loaded` or `LoadRefused`, then `Batch`es, one for each step with the news of all
+sequences, and `Answer`s. Closing the socket ends the runner, and a runner's end closes the socket: either side knows
+of the other's death without asking.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from ..backend import ModelStats
+from ..engine import LoadSpec
+from ..wire.options import Options
+
+__all__ = [
+    "MAX_FRAME",
+    "Answer",
+    "Ask",
+    "Batch",
+    "Cancel",
+    "Down",
+    "FrameError",
+    "FrameReader",
+    "Load",
+    "LoadRefused",
+    "Loaded",
+    "News",
+    "SeqDone",
+    "SeqFailed",
+    "SeqText",
+    "Submit",
+    "Up",
+    "pack",
+    "receive",
+    "unpack_down",
+    "unpack_up",
+]
+
+MAX_FRAME: Final = 256 * 1024 * 1024
+"""Bytes; a longer announcement means that the other side is broken."""
+
+_LENGTH = struct.Struct("!I")
+_CHUNK = 256 * 1024
+
+
+class FrameError(Exception):
+    """The bytes are not what this protocol says."""
+
+
+class Load(Struct, frozen=True, tag="load"):
+    engine: str
+    """`"package.module:EngineClass"`."""
+    spec: LoadSpec
+    hint: str = ""
+    """How to install what the engine imports."""
+
+
+class Submit(Struct, frozen=True, tag="submit", kw_only=True):
+    """See `remuda.backend.GenerateJob`."""
+
+    id: int
+    prompt: str
+    context: list[int]
+    options: Options
+    limit: int
+    truncate: bool
+    shift: bool
+    want_context: bool
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    id: int
+
+
+class Ask(Struct, frozen=True, tag="ask"):
+    """A question that gets one `Answer` with the same id."""
+
+    id: int
+    tokenize: str | None = None
+    detokenize: list[int] | None = None
+    """Neither: only the statistics are wanted."""
+
+
+class Loaded(Struct, frozen=True, tag="loaded", kw_only=True):
+    context: int
+    parallel: int
+    vocabulary: int
+    stats: ModelStats
+
+
+class LoadRefused(Struct, frozen=True, tag="refused"):
+    message: str
+
+
+class SeqText(Struct, frozen=True, tag="t", array_like=True):
+    id: int
+    text: str
+
+
+class SeqDone(Struct, frozen=True, tag="d", array_like=True):
+    """See `remuda.backend.Done`."""
+
+    id: int
+    reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    prompt_ns: int
+    output_tokens: int
+    output_ns: int
+    dropped_tokens: int
+    context: list[int] | None
+
+
+class SeqFailed(Struct, frozen=True, tag="f", array_like=True):
+    id: int
+    status: int
+    message: str
+
+
+News = SeqText | SeqDone | SeqFailed
+
+
+class Batch(Struct, frozen=True, tag="batch"):
+    """The news of one step, in order."""
+
+    news: list[News]
+
+
+class Answer(Struct, frozen=True, tag="answer"):
+    id: int
+    tokens: list[int] = field(default_factory=list[int])
+    data: bytes = b""
+    stats: ModelStats = field(default_factory=ModelStats)
+    error: str = ""
+
+
+Down = Load | Submit | Cancel | Ask
+Up = Loaded | LoadRefused | Batch | Answer
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DOWN = msgspec.msgpack.Decoder(Down)
+_UP = msgspec.msgpack.Decoder(Up)
+
+
+def pack(message: Struct) -> bytes:
+    """One frame, length included."""
+    body = _ENCODER.encode(message)
+    if len(body) > MAX_FRAME:
+        raise FrameError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack_down(body: bytes) -> Down:
+    try:
+        return _DOWN.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(str(error)) from None
+
+
+def unpack_up(body: bytes) -> Up:
+    try:
+        return _UP.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(str(error)) from None
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, whatever pieces it comes in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of the frames that are complete. Raises `FrameError` for an impossible length."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_FRAME:
+                raise FrameError(f"a frame of {length} bytes is announced, over the limit of {MAX_FRAME}")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield body
+
+
+def receive(sock: socket.socket) -> Iterator[bytes]:
+    """Bodies of frames from a blocking socket until the other side closes it."""
+    reader = FrameReader()
+    while data := sock.recv(_CHUNK):
+        yield from reader.feed(data)

@@ -1,0 +1,140 @@
+"""A child process of the server at the other end of a socket pair: started, listened to, ended.
+
+The child is `python -P -m MODULE FD PARENT_PID`. It is started from the event loop's own thread, because Linux ties
+"die with the parent" to the thread that forked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from .frames import FrameError, FrameReader
+
+__all__ = ["Child"]
+
+_log = logging.getLogger("remuda.runner")
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\s\\/:'\",;()]+){2,}")
+_TAIL = 20
+_LAST_WORDS = 300
+
+
+class Child(asyncio.Protocol):
+    """`on_frame(body)` is called for each frame, `on_gone()` once when the child has closed its end."""
+
+    def __init__(self, on_frame: Callable[[bytes], None], on_gone: Callable[[], None]) -> None:
+        self._on_frame, self._on_gone = on_frame, on_gone
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors: deque[str] = deque(maxlen=_TAIL)
+        self._listener: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def start(self, module: str, environment: dict[str, str] | None = None) -> None:
+        """`environment` holds variables for the child where this process's own environment lacks them."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    module,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(theirs.fileno(),),
+                    env={**(environment or {}), **os.environ},
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._listener = asyncio.create_task(self._listen(self._process))
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; silently dropped when the child is gone, since `on_gone` has told or will tell."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    async def close(self, grace: float = 2.0) -> None:
+        """Close the socket, which ends the child, and wait for it; after `grace` seconds kill it."""
+        if self._transport is not None:
+            self._transport.abort()
+        await self.reap(grace)
+
+    async def reap(self, grace: float = 2.0) -> None:
+        if self._process is None:
+            return
+        try:
+            await asyncio.wait_for(self._process.wait(), grace)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+            await self._process.wait()
+        if self._listener is not None:
+            await self._listener
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its stderr, without paths, or how it ended."""
+        for line in reversed(self._errors):
+            if line.strip():
+                return _PATH.sub("(path)", line.strip())[:_LAST_WORDS]
+        code = self._process.returncode if self._process is not None else None
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit status {code}" if code else ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._reader.feed(data):
+                self._on_frame(body)
+        except FrameError as error:
+            self._errors.append(f"it sent what is not a frame: {error}")
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_gone()
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while True:
+            try:
+                line = await process.stderr.readline()
+            except ValueError:  # a line longer than the stream's buffer: its beginning is dropped
+                continue
+            if not line:
+                break
+            text = line.decode("utf-8", "replace").rstrip()
+            self._errors.append(text)
+            _log.info("runner %d: %s", process.pid, text)
+        await process.wait()

@@ -1,0 +1,79 @@
+"""One request inside a runner: its tokens, its text, its limits and its clock."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from ..engine import Engine, PromptRead, Sequence
+from ..errors import BadRequest
+from .frames import SeqDone, Submit
+from .prompt import cut_prompt, kept_tokens
+from .text import TextGate
+
+__all__ = ["Session"]
+
+_MAX_CONTEXTS = 10
+"""An answer without a limit of its own ends after this many contexts."""
+
+
+class Session:
+    """Made from a `Submit`; raises `BadRequest` when it cannot be served."""
+
+    def __init__(self, submit: Submit, engine: Engine) -> None:
+        if any(not 0 <= token < engine.vocabulary for token in submit.context):
+            raise BadRequest(f"context holds a token outside this model's vocabulary (0 to {engine.vocabulary - 1})")
+        options = submit.options
+        tokens = submit.context + engine.tokenize(submit.prompt, bos=not submit.context)
+        if not tokens:
+            raise BadRequest("the prompt holds no tokens: send some text")
+        limit = min(submit.limit, engine.context)
+        bos = engine.tokenize("", bos=True)
+        keep = kept_tokens(options.num_keep, len(tokens), limit, bos=bool(bos) and tokens[0] == bos[0])
+        self.tokens, self.dropped = cut_prompt(tokens, limit, keep, truncate=submit.truncate)
+        seed = secrets.randbits(32) if options.seed == -1 else options.seed & 0xFFFFFFFF
+        self.sequence = Sequence(
+            id=submit.id,
+            tokens=self.tokens,
+            options=options,
+            seed=seed,
+            limit=limit,
+            shift=submit.shift,
+            keep=kept_tokens(options.num_keep, len(self.tokens), limit, bos=bool(bos) and tokens[0] == bos[0]),
+        )
+        most = _MAX_CONTEXTS * limit
+        self.most = most if options.num_predict < 0 else min(options.num_predict, most)
+        self.gate = TextGate(options.stop)
+        self.want_context = submit.want_context
+        self.output: list[int] = []
+        self._read = PromptRead(submit.id, len(self.tokens), 0, 0)
+        self._started = self._last = time.perf_counter_ns()
+
+    def read(self, event: PromptRead) -> None:
+        self._read = event
+        self._started = self._last = time.perf_counter_ns()
+
+    def piece(self, token: int, data: bytes) -> tuple[str, str]:
+        """Take a token. Returns the text that may leave now, and the reason to end, if there is one."""
+        self.output.append(token)
+        self._last = time.perf_counter_ns()
+        text = self.gate.feed(data)
+        if self.gate.stopped:
+            return text, "stop"
+        if len(self.output) >= self.most:
+            return text + self.gate.finish(), "length"
+        return text, ""
+
+    def done(self, reason: str) -> SeqDone:
+        return SeqDone(
+            id=self.sequence.id,
+            reason=reason,
+            prompt_tokens=self._read.tokens,
+            cached_tokens=self._read.cached,
+            prompt_ns=self._read.nanoseconds,
+            output_tokens=len(self.output),
+            # A single token is sampled from the prompt's own last step: never say 0, clients divide by it.
+            output_ns=max(self._last - self._started, 1) if self.output else 0,
+            dropped_tokens=self.dropped,
+            context=self.tokens + self.output if self.want_context else None,
+        )

@@ -1,0 +1,84 @@
+"""The application put together: an ASGI callable that owns its parts, and shares nothing with another one."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config
+from ..plugins import Plugins
+from .drain import Drain
+from .exchange import Receive, Send
+from .guard import Guard, is_loopback
+from .shim import Shim, refuse_websocket
+from .web import as_asgi, make_quart
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+__all__ = ["App", "create_app"]
+
+_log = logging.getLogger("remuda.server")
+
+
+class App:
+    """An ASGI 3 application. `remuda.server.serve` runs it best; any HTTP/1.1 ASGI server can."""
+
+    def __init__(self, config: Config, plugins: Plugins, pipeline: Pipeline) -> None:
+        self.config = config
+        self.plugins = plugins
+        self.pipeline = pipeline
+        self.drain = Drain()
+        self.guard = Guard(config.server.origins, loopback=is_loopback(config.server.host))
+        self._shim = Shim(as_asgi(make_quart(pipeline, plugins, self.drain)), config.server, self.guard, self.drain)
+        self._lifespans: list[tuple[str, AbstractAsyncContextManager[None]]] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._shim(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await refuse_websocket(scope, send)
+
+    async def startup(self) -> None:
+        """Enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
+        for name, manager in self.plugins.lifespans(self):
+            try:
+                await manager.__aenter__()
+            except Exception:
+                self.plugins.fault(name, f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan")
+            else:
+                self._lifespans.append((name, manager))
+
+    async def shutdown(self) -> None:
+        """Unload every model and leave the lifespans, last entered first. Call it in the task of `startup`."""
+        try:
+            await self.pipeline.close()
+        except Exception:
+            _log.exception("the models could not be unloaded")
+        while self._lifespans:
+            name, manager = self._lifespans.pop()
+            try:
+                await manager.__aexit__(None, None, None)
+            except Exception:
+                self.plugins.fault(name, f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "lifespan.shutdown":
+            await self.startup()
+            await send({"type": "lifespan.startup.complete"})
+        self.drain.begin()
+        await self.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(config: Config, plugins: Plugins, pipeline: Pipeline | None = None) -> App:
+    """The whole server but its socket. Raises `ConfigError` for settings that make no sense."""
+    if pipeline is None:
+        from ..pipeline import Pipeline
+
+        pipeline = Pipeline(config, plugins)
+    return App(config, plugins, pipeline)

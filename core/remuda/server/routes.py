@@ -1,0 +1,85 @@
+"""The routes of the Ollama API, and the handlers behind them: decode, ask the pipeline, encode."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+from quart import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from ..errors import NotBuilt
+from ..wire import GenerateRequest, GenerateResponse, VersionResponse, decode
+from .drain import Drain
+from .exchange import current_exchange
+from .replies import json_response
+from .streams import ndjson_response
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+__all__ = ["native_routes"]
+
+_BIG_BODY: Final = 256 * 1024
+"""Bytes from which decoding would be felt by the streams beside it."""
+_NOT_OFFERED: Final = (
+    "/api/me",
+    "/api/signout",
+    "/api/user/keys/<key>",
+    "/api/experimental/web_search",
+    "/api/experimental/web_fetch",
+    "/api/experimental/model-recommendations",
+)
+_METHODS: Final = ("GET", "POST", "DELETE")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
+    """`GET` answers `HEAD` too, but for `/api/ps`, as the protocol has it."""
+    routes = Blueprint("ollama", __name__)
+    remuda_version = VersionResponse(version("remuda"))
+
+    @routes.get("/")
+    async def root() -> Response:
+        return Response("Ollama is running", content_type="text/plain; charset=utf-8")
+
+    @routes.get("/api/version")
+    async def api_version() -> Response:
+        return json_response(remuda_version)
+
+    @routes.get("/api/tags")
+    async def tags() -> Response:
+        return json_response(await drain.wait_for(pipeline.tags()))
+
+    @routes.get("/api/ps")
+    async def ps() -> Response:
+        if request.method == "HEAD":
+            raise MethodNotAllowed(valid_methods=["GET"])
+        return json_response(await drain.wait_for(pipeline.ps()))
+
+    @routes.post("/api/generate")
+    async def generate() -> Response:
+        exchange = current_exchange()
+        wanted = await read_body(GenerateRequest)
+        reply = await drain.wait_for(pipeline.generate(wanted, request_id=exchange.request_id))
+        if isinstance(reply, GenerateResponse):
+            return json_response(reply)
+        return ndjson_response(reply, exchange, drain)
+
+    async def not_offered(key: str = "") -> Response:
+        raise NotBuilt("this server has no cloud accounts and no cloud services; it serves models by itself")
+
+    for path in _NOT_OFFERED:
+        routes.add_url_rule(path, view_func=not_offered, methods=_METHODS)
+    return routes
+
+
+async def read_body(type: type[T]) -> T:
+    """The request's body as `type`, whatever its `Content-Type` says. Raises `BadRequest`."""
+    body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    if len(body) < _BIG_BODY:
+        return decode(body, type)
+    return await asyncio.to_thread(decode, body, type)

@@ -1,0 +1,82 @@
+"""The Quart application: its settings, its routes, its one error handler, and the blueprints that plugins bring."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from quart import Quart, Response, current_app, request
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.routing import RoutingException
+
+from ..plugins import Plugins
+from .drain import Drain
+from .exchange import current_exchange
+from .replies import error_reply
+from .routes import native_routes
+from .shim import Application
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+__all__ = ["as_asgi", "make_quart"]
+
+
+def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain) -> Quart:
+    app = Quart("remuda", static_folder=None)
+    app.debug = app.testing = False  # QUART_DEBUG would show tracebacks to clients
+    settings = {
+        "PROPAGATE_EXCEPTIONS": False,
+        "RESPONSE_TIMEOUT": None,  # 60 s by default, and what is over it is cut without a word
+        "BODY_TIMEOUT": None,  # `Exchange` watches the gaps between two pieces instead
+        "MAX_CONTENT_LENGTH": None,  # `Exchange` counts
+        "PROVIDE_AUTOMATIC_OPTIONS": False,
+    }
+    for name, value in settings.items():
+        app.config[name] = value
+    app.url_map.merge_slashes = False
+    app.register_error_handler(Exception, _render)
+    app.register_blueprint(native_routes(pipeline, drain))
+    for name, make in plugins.routes():
+        _add_plugin(app, plugins, name, make, pipeline)
+    return app
+
+
+def as_asgi(app: Quart) -> Application:
+    """Quart types its messages with Hypercorn's classes; here they are the mappings that ASGI knows."""
+    return cast(Application, app)
+
+
+def _add_plugin(app: Quart, plugins: Plugins, name: str, make: Any, pipeline: Pipeline) -> None:
+    try:
+        app.register_blueprint(make(pipeline))
+    except Exception:
+        fix = "Fix: the maker given to remuda_register_routes must return a Quart blueprint with a name of its own"
+        plugins.fault(name, f"{traceback.format_exc().rstrip()}\n{fix}")
+
+
+async def _render(error: Exception) -> Response:
+    location = _without_slash(error)
+    reply = error_reply(error, current_exchange().request_id)
+    if location:
+        status = 301 if request.method in {"GET", "HEAD"} else 307
+        return Response(b"", status=status, headers={"Location": location})
+    return reply.response()
+
+
+def _without_slash(error: Exception) -> str:
+    """Where an unknown path that only has a slash too many should have gone (Ollama API, "HTTP"), else nothing."""
+    path = request.path
+    if not isinstance(error, NotFound) or not path.endswith("/") or path.startswith("//"):
+        return ""
+    path = path.rstrip("/")
+    adapter = current_app.create_url_adapter(request)
+    try:
+        if adapter is None or not path:
+            return ""
+        adapter.match(path, method=request.method)
+    except (HTTPException, RoutingException):
+        return ""
+    path, query = quote(path), request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path

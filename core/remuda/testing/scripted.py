@@ -1,0 +1,174 @@
+"""An engine that does what a script says: tokens, delays, crashes, hangs, garbage. For timing, faults and edge cases.
+
+The "weights" are a JSON file with the fields of `Script`. Everything else is real: the process, the frames, the
+batching of the host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence as ListOf
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, structs
+
+from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Piece, PromptRead, Sequence
+from remuda.errors import LoadFailed
+from remuda.hookspecs import RegisterFactory, hookimpl
+from remuda.runner import EngineBackend
+
+__all__ = ["Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
+
+Fault = Literal["segv", "kill", "abort", "exit", "raise", "hang", "garbage", "fail"]
+
+
+class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every sequence does. Times in seconds."""
+
+    pieces: list[str] = msgspec.field(default_factory=lambda: ["one", " two", " three"])
+    """The tokens of the answer, as text; `\\xNN` bytes as latin-1 if `raw_bytes`. Token ids are their positions."""
+    raw_bytes: bool = False
+    """Encode the pieces as latin-1, so that a piece may hold any bytes, also a part of a UTF-8 character."""
+    repeat: int = 1
+    """How many times the pieces come before the answer ends."""
+    delay: float = 0.0
+    """Before each step."""
+    load_delay: float = 0.0
+    prompt_chunk: int = 512
+    """Prompt tokens read in a step; a token is a character."""
+    parallel: int = 0
+    """Sequences at once; 0 is what was asked for."""
+    refuse: str = ""
+    """Refuse to load with this message."""
+    fault: Fault | None = None
+    """What happens instead of the piece number `fault_at` of a sequence; at -1, while loading."""
+    fault_at: int = 0
+
+
+class ScriptedEngine(Engine):
+    vocabulary = 1_114_112
+
+    def __init__(self, script: Script, spec: LoadSpec) -> None:
+        self._script = script
+        self.context = spec.context
+        self.parallel = script.parallel or spec.parallel
+        self._live: dict[int, _Reader] = {}
+        self._interrupted: set[int] = set()
+        self._wake = threading.Event()
+
+    @classmethod
+    def load(cls, spec: LoadSpec) -> ScriptedEngine:
+        try:
+            script = msgspec.json.decode(Path(spec.weights).read_bytes(), type=Script)
+        except (OSError, msgspec.DecodeError) as error:
+            raise LoadFailed(f"the script of {spec.name} cannot be read: {type(error).__name__}") from None
+        if script.refuse:
+            raise LoadFailed(script.refuse)
+        time.sleep(script.load_delay)
+        if script.fault_at < 0 and script.fault:
+            _break(script.fault)
+        return cls(script, spec)
+
+    def submit(self, sequence: Sequence) -> None:
+        self._live[sequence.id] = _Reader(sequence)
+
+    def step(self) -> Iterable[Event]:
+        if self._script.delay:
+            self._wake.wait(self._script.delay)
+            self._wake.clear()
+        events: list[Event] = []
+        for id in list(self._live):
+            if id not in self._interrupted:
+                events.extend(self._advance(self._live[id]))
+        return events
+
+    def cancel(self, id: int) -> None:
+        self._live.pop(id, None)
+        self._interrupted.discard(id)
+
+    def interrupt(self, id: int) -> None:
+        self._interrupted.add(id)
+        self._wake.set()
+
+    def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
+        return [ord(character) for character in text]
+
+    def detokenize(self, tokens: ListOf[int]) -> bytes:
+        return "".join(map(chr, tokens)).encode("utf-8", "replace")
+
+    def sizes(self) -> dict[str, int]:
+        return {"size": 1000, "size_vram": 0}
+
+    def _advance(self, reader: _Reader) -> Iterable[Event]:
+        script, id = self._script, reader.sequence.id
+        prompt = len(reader.sequence.tokens)
+        if reader.read < prompt:
+            reader.read = min(prompt, reader.read + script.prompt_chunk)
+            if reader.read < prompt:
+                return
+            yield PromptRead(id, prompt, 0, time.perf_counter_ns() - reader.began)
+        if script.fault and reader.told == script.fault_at:
+            if script.fault == "fail":
+                del self._live[id]
+                yield Failed(id, 500, "the script says so")
+                return
+            _break(script.fault)
+        if reader.told >= len(script.pieces) * script.repeat:
+            del self._live[id]
+            yield Ended(id, "stop")
+        elif prompt + reader.told >= reader.sequence.limit and not reader.sequence.shift:
+            del self._live[id]
+            yield Ended(id, "length")
+        else:
+            piece = script.pieces[reader.told % len(script.pieces)]
+            reader.told += 1
+            yield Piece(id, reader.told % self.vocabulary, piece.encode("latin-1" if script.raw_bytes else "utf-8"))
+
+
+class _Reader:
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence, self.read, self.told = sequence, 0, 0
+        self.began = time.perf_counter_ns()
+
+
+def _break(fault: Fault) -> None:
+    if fault == "raise":
+        raise RuntimeError("the script says so")
+    if fault == "hang":
+        threading.Event().wait()
+    if fault == "exit":
+        os.write(2, b"the script ends it\n")
+        os._exit(3)
+    if fault == "garbage":
+        os.write(int(sys.argv[1]), b"\xff" * 64)
+        threading.Event().wait()
+    os.write(2, b"the script breaks it\n")
+    os.kill(os.getpid(), {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "abort": signal.SIGABRT}[fault])
+
+
+class ScriptedBackend(EngineBackend):
+    """Takes models of the format `scripted`."""
+
+    formats = frozenset({"scripted"})
+    engine = "remuda.testing.scripted:ScriptedEngine"
+
+
+class ScriptedPlugin:
+    """A plugin object that registers the backend `scripted`."""
+
+    @hookimpl
+    def remuda_register_backends(self, register: RegisterFactory) -> None:
+        register("scripted", ScriptedBackend)
+
+
+def write_script(path: Path, script: Script) -> Path:
+    """Write a script as a model's weights; returns `path`."""
+    path.write_text(json.dumps(structs.asdict(script)), encoding="utf-8")
+    return path

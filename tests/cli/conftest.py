@@ -1,0 +1,127 @@
+"""A stand-in for a server: answers what a test lays down, remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from remuda.cli import make_cli
+from remuda.plugins import Plugins
+
+DONE = {"model": "m", "created_at": "2026-01-02T03:04:05Z", "response": "", "done": True, "done_reason": "stop"}
+
+
+class StandIn:
+    """`replies` are the lines of the next answers of /api/generate, in order; the last one is used again."""
+
+    def __init__(self) -> None:
+        self.models: list[dict[str, Any]] = []
+        self.running: list[dict[str, Any]] = []
+        self.replies: list[list[dict[str, Any] | bytes]] = [[DONE]]
+        self.status = 200
+        self.asked: list[dict[str, Any]] = []
+        self.gone = threading.Event()
+        """Set when a client left in the middle of an answer."""
+        self.gate = threading.Event()
+        """What a line `b"GATE"` of an answer waits for."""
+        self.url = ""
+
+    def says(self, *texts: str, **last: Any) -> None:
+        """The next answer: a line for each text, then the final one."""
+        lines = [{**DONE, "response": text, "done": False, "done_reason": None} for text in texts]
+        self.replies = [[*lines, {**DONE, **last}]]
+
+    def next_reply(self) -> list[dict[str, Any] | bytes]:
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stand_in: StandIn
+
+    def do_HEAD(self) -> None:
+        self._send(200, b"")
+
+    def do_GET(self) -> None:
+        found = {"/api/tags": self.stand_in.models, "/api/ps": self.stand_in.running}
+        self._send(200, json.dumps({"models": found[self.path]}).encode())
+
+    def do_POST(self) -> None:
+        self.stand_in.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.stand_in.status)
+        self.end_headers()
+        try:
+            self._answer()
+        except ConnectionError:
+            self.stand_in.gone.set()
+
+    def _answer(self) -> None:
+        for line in self.stand_in.next_reply():
+            if line == b"GATE":
+                assert self.stand_in.gate.wait(60)
+                continue
+            if line == b"WAIT":
+                # A client that leaves ends the read; this is what a stopped answer looks like from here.
+                self.rfile.read(1)
+                self.stand_in.gone.set()
+                return
+            self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+            self.wfile.flush()
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """Listens on a free port, and OLLAMA_HOST names it."""
+    server = StandIn()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": server}))
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a port where nothing listens; OLLAMA_HOST names it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    url = f"http://127.0.0.1:{server.server_port}"
+    server.server_close()
+    monkeypatch.setenv("OLLAMA_HOST", url)
+    return url
+
+
+Remuda = Callable[..., Result]
+
+
+@pytest.fixture
+def plugins() -> Plugins:
+    """No plugins but those that a test adds."""
+    return Plugins()
+
+
+@pytest.fixture
+def remuda(plugins: Plugins) -> Remuda:
+    """Runs the command line in this process: `remuda("list", "smol", input="piped")`."""
+
+    def call(*args: str, **more: Any) -> Result:
+        return CliRunner().invoke(make_cli(lambda: plugins), args, **more)
+
+    return call

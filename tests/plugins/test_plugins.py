@@ -1,0 +1,124 @@
+"""One broken plugin is told by name; the others go on."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from remuda import hookimpl
+from remuda.errors import BadRequest, PluginError
+from remuda.plugins import Plugins, load_plugins
+from remuda.registry import Offer, Registry
+
+
+def _point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name=name, value=value, group="remuda")
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """An importable module `strangers_plugin`."""
+    made = ModuleType("strangers_plugin")
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made
+
+
+def test_the_built_in_plugins_provide_what_they_should() -> None:
+    provided = {plugin.name: plugin.provides for plugin in load_plugins().describe()}
+    assert "backend llamacpp" in provided["llamacpp"]
+    assert "template engine jinja" in provided["jinja"]
+    assert not any(plugin.fault for plugin in load_plugins().describe())
+
+
+def test_one_that_cannot_be_imported_is_told_with_traceback_and_fix(module: ModuleType) -> None:
+    module.remuda_register_backends = hookimpl(lambda register: register("good", dict))  # type: ignore[attr-defined]
+    plugins = load_plugins([_point("absent", "no_such_module"), _point("good", "strangers_plugin")])
+    absent, good = plugins.describe()
+    assert "ModuleNotFoundError" in absent.fault
+    assert "Fix: repair or uninstall" in absent.fault
+    assert good.provides == ["backend good"]
+
+
+def test_one_that_exits_while_it_is_imported_does_not_take_the_server_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rude_plugin.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    [rude] = load_plugins([_point("rude", "rude_plugin")]).describe()
+    assert "SystemExit" in rude.fault
+
+
+def test_a_misspelt_hook_is_an_error() -> None:
+    plugins = Plugins()
+    plugin = SimpleNamespace(remuda_register_backend=hookimpl(lambda register: None))
+    assert "remuda_register_backend" in plugins.add(plugin, "misspelt").fault
+    assert plugins.add(SimpleNamespace(), "next").fault == ""
+
+
+def test_a_wrong_argument_is_an_error() -> None:
+    plugin = SimpleNamespace(remuda_register_backends=hookimpl(lambda registrar: None))
+    assert "registrar" in Plugins().add(plugin, "wrong").fault
+
+
+def test_a_hook_that_raises_is_told_and_the_others_are_called() -> None:
+    def explode(register: Any) -> None:
+        register("half", dict)
+        raise RuntimeError("boom")
+
+    plugins = Plugins()
+    bad = plugins.add(SimpleNamespace(remuda_register_backends=hookimpl(explode)), "bad")
+    good = plugins.add(
+        SimpleNamespace(remuda_register_backends=hookimpl(lambda register: register("ok", dict))), "good"
+    )
+    assert "RuntimeError: boom" in bad.fault
+    assert bad.provides == ["backend half"]
+    assert good.provides == ["backend ok"]
+    assert plugins.backends.names() == ["half", "ok"]
+
+
+def test_a_duplicate_names_both_plugins() -> None:
+    plugins = Plugins()
+    for name in ("first", "second"):
+        plugins.add(SimpleNamespace(remuda_register_backends=hookimpl(lambda register: register("same", dict))), name)
+    fault = plugins.describe()[1].fault
+    assert "'first'" in fault
+    assert "'second'" in fault
+
+
+def test_two_plugins_of_one_name() -> None:
+    plugins = Plugins()
+    plugins.add(SimpleNamespace(), "twin")
+    assert "twin" in plugins.add(SimpleNamespace(), "twin").fault
+
+
+def test_a_model_name_is_checked_and_taken_once(tmp_path: Path) -> None:
+    def models(*names: str) -> SimpleNamespace:
+        def register_all(register: Any) -> None:
+            for name in names:
+                register(name, tmp_path / "w")
+
+        return SimpleNamespace(remuda_register_models=hookimpl(register_all))
+
+    plugins = Plugins()
+    assert plugins.add(models("ok:1", "no//name"), "a").provides == ["model ok:1"]
+    assert "invalid model name" in plugins.describe()[0].fault
+    assert "registered twice" in plugins.add(models("OK:1"), "b").fault
+
+
+def test_a_registry_makes_things_once_and_says_what_it_knows() -> None:
+    registry: Registry[Any] = Registry("thing")
+    registry.add(Offer("a", dict, "", "p"))
+    registry.add(Offer("b", "no_such_module:Thing", "pip install thing", "p"))
+    registry.add(Offer("c", "json:no_such_attribute", "", "p"))
+    assert registry.get("a") is registry.get("a")
+    with pytest.raises(BadRequest, match=r"unknown thing 'x'; known: a, b, c"):
+        registry.get("x")
+    with pytest.raises(PluginError, match="pip install thing"):
+        registry.get("b")
+    with pytest.raises(PluginError, match="no_such_attribute"):
+        registry.get("c")

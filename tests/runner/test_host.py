@@ -1,0 +1,94 @@
+"""What a host may rely on of every engine, and what an engine that cannot batch gets from its base class."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence as ListOf
+
+import pytest
+from hypothesis import given, strategies as st
+
+from remuda.engine import Ended, Event, LoadSpec, Piece, PromptRead, Sequence, SerialEngine
+from remuda.runner.frames import MAX_FRAME, Batch, Cancel, FrameError, FrameReader, Submit, pack, unpack_down, unpack_up
+from remuda.wire import Options
+
+
+class _Counting(SerialEngine):
+    vocabulary, context = 256, 64
+
+    @classmethod
+    def load(cls, spec: LoadSpec) -> _Counting:
+        return cls()
+
+    def run(self, sequence: Sequence) -> Generator[Event, None, None]:
+        yield PromptRead(sequence.id, len(sequence.tokens), 0, 1)
+        for token in range(3):
+            yield Piece(sequence.id, token, b"%d" % token)
+        if sequence.tokens[0] != 0:
+            yield Ended(sequence.id, "length")
+
+    def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
+        return list(text.encode())
+
+    def detokenize(self, tokens: ListOf[int]) -> bytes:
+        return bytes(tokens)
+
+
+def _sequence(id: int, first: int = 1) -> Sequence:
+    return Sequence(id=id, tokens=[first], options=Options(), seed=0, limit=64)
+
+
+def test_a_serial_engine_runs_one_sequence_a_step_at_a_time() -> None:
+    engine = _Counting.load(LoadSpec(name="m", weights="", context=64, parallel=4))
+    assert engine.parallel == 1
+    assert list(engine.step()) == []
+    engine.submit(_sequence(7))
+    events = [event for _ in range(5) for event in engine.step()]
+    assert [type(event) for event in events] == [PromptRead, Piece, Piece, Piece, Ended]
+    assert list(engine.step()) == []
+
+
+def test_a_serial_engine_that_just_stops_has_ended() -> None:
+    engine = _Counting()
+    engine.submit(_sequence(7, first=0))
+    assert [event for _ in range(6) for event in engine.step()][-1] == Ended(7, "stop")
+
+
+def test_a_serial_engine_closes_what_is_cancelled() -> None:
+    engine = _Counting()
+    engine.submit(_sequence(7))
+    assert list(engine.step())
+    engine.cancel(8)
+    assert list(engine.step())
+    engine.cancel(7)
+    assert list(engine.step()) == []
+
+
+@given(st.lists(st.integers(0, 2**31), max_size=10), st.data())
+def test_frames_survive_any_cutting(ids: list[int], data: st.DataObject) -> None:
+    stream = b"".join(pack(Cancel(id)) for id in ids)
+    reader, got = FrameReader(), []
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        got += [unpack_down(body) for body in reader.feed(stream[:cut])]
+        stream = stream[cut:]
+    assert got == [Cancel(id) for id in ids]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"\x81\xa4type\xa4evil", pack(Batch([]))[4:]])
+def test_garbage_is_no_frame(body: bytes) -> None:
+    with pytest.raises(FrameError):
+        unpack_down(body)
+
+
+def test_an_impossible_length_is_refused_before_it_is_read() -> None:
+    with pytest.raises(FrameError, match="limit"):
+        list(FrameReader().feed((MAX_FRAME + 1).to_bytes(4, "big")))
+
+
+def test_text_that_is_not_unicode_does_not_leave_the_server() -> None:
+    submit = Submit(
+        id=1, prompt="x", context=[], options=Options(), limit=1, truncate=True, shift=True, want_context=False
+    )
+    assert unpack_down(pack(submit)[4:]) == submit
+    with pytest.raises(FrameError):
+        unpack_up(pack(submit)[4:])

@@ -1,0 +1,231 @@
+"""A real runner process with a scripted engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remuda.backend import Done, Text
+from remuda.errors import BadRequest, EngineError, LoadFailed, PromptTooLong, RunnerDied
+from remuda.testing.scripted import Script
+
+from .conftest import Loader, job, read
+
+pytestmark = pytest.mark.anyio
+
+ENDLESS = Script(pieces=["x"], repeat=1_000_000, delay=0.001)
+
+
+def _dead(pid: int | None) -> bool:
+    assert pid is not None
+    return not Path(f"/proc/{pid}").exists()
+
+
+async def test_text_then_one_done_with_every_count(load: Loader) -> None:
+    model = await load(Script(pieces=["a", "b", "c"], prompt_chunk=2))
+    events = [event async for event in model.generate(job("hello", want_context=True))]
+    assert [event.text for event in events if isinstance(event, Text)] == ["a", "b", "c"]
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert (done.reason, done.prompt_tokens, done.output_tokens, done.dropped_tokens) == ("stop", 5, 3, 0)
+    assert done.prompt_ns > 0
+    assert done.output_ns > 0
+    assert done.context == [*map(ord, "hello"), 1, 2, 3]
+
+
+async def test_sequences_share_steps_and_the_rest_wait_their_turn(load: Loader) -> None:
+    model = await load(Script(pieces=["x"], repeat=50, delay=0.002), parallel=2)
+    streams = [asyncio.create_task(read(model.generate(job(prompt)))) for prompt in ("one", "two", "three")]
+    stats = await model.stats()
+    while stats.running < 2:
+        stats = await model.stats()
+    assert (stats.running, stats.waiting) == (2, 1)
+    assert [text for text, _ in await asyncio.gather(*streams)] == ["x" * 50] * 3
+    assert (await model.stats()).steps < 150
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "reason"),
+    [
+        ({"num_predict": 2}, "ab", "length"),
+        ({"num_predict": 0}, "", "length"),
+        ({"stop": ("c",)}, "ab", "stop"),
+        ({"stop": ("bc", "zz")}, "a", "stop"),
+        ({"stop": ("cx",)}, "abc", "stop"),
+    ],
+)
+async def test_limits_and_stop_strings(load: Loader, options: dict[str, Any], text: str, reason: str) -> None:
+    model = await load(Script(pieces=["a", "b", "c"]))
+    got, done = await read(model.generate(job(options=options)))
+    assert isinstance(done, Done)
+    assert (got, done.reason) == (text, reason)
+    assert (await model.stats()).running == 0
+
+
+async def test_characters_split_over_tokens_leave_whole(load: Loader) -> None:
+    model = await load(Script(pieces=["\xc3", "\xa9", "\xf0\x9f", "\x98\x80", "\xff"], raw_bytes=True))
+    events = [event.text async for event in model.generate(job()) if isinstance(event, Text)]
+    assert events == ["é", "😀", "\ufffd"]
+
+
+async def test_a_long_prompt_is_cut_and_said_so_or_refused(load: Loader) -> None:
+    model = await load(Script(pieces=["a"]), context=64)
+    _, done = await read(model.generate(job("p" * 1000, limit=64, want_context=True)))
+    assert isinstance(done, Done)
+    assert done.dropped_tokens == 1000 - done.prompt_tokens > 0
+    with pytest.raises(BadRequest) as caught:
+        await read(model.generate(job("p" * 1000, limit=64, truncate=False)))
+    assert str(caught.value) == str(PromptTooLong(1000, 63))
+
+
+@pytest.mark.parametrize("context", [[-1], [2**40], [1, 1_114_112]])
+async def test_context_tokens_are_checked(load: Loader, context: list[int]) -> None:
+    model = await load(Script())
+    with pytest.raises(BadRequest, match="vocabulary"):
+        await read(model.generate(job(context=context)))
+    assert (await read(model.generate(job())))[0] == "one two three"
+
+
+async def test_closing_the_stream_frees_the_sequence(load: Loader) -> None:
+    model = await load(ENDLESS)
+    async with aclosing(model.generate(job())) as stream:
+        await anext(stream)
+        assert (await model.stats()).running == 1
+    stats = await model.stats()
+    assert (stats.running, stats.waiting) == (0, 0)
+    assert (await model.stats()).steps - stats.steps <= 1
+
+
+async def test_closing_while_the_prompt_is_read_frees_the_sequence(load: Loader) -> None:
+    model = await load(Script(delay=0.05, prompt_chunk=1))
+    stream = model.generate(job("p" * 2000))
+    first = asyncio.ensure_future(anext(stream))
+    while (await model.stats()).running == 0:
+        pass
+    first.cancel()
+    await asyncio.wait([first])
+    assert (await model.stats()).running == 0
+
+
+async def test_a_waiting_request_can_leave(load: Loader) -> None:
+    model = await load(ENDLESS, parallel=1)
+    async with aclosing(model.generate(job())) as running:
+        await anext(running)
+        waiting = asyncio.create_task(read(model.generate(job())))
+        while (await model.stats()).waiting == 0:
+            pass
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert (await model.stats()).waiting == 0
+        assert isinstance(await anext(running), Text)
+
+
+async def test_a_slow_reader_gets_all_text_in_few_pieces(load: Loader) -> None:
+    model = await load(Script(pieces=["x"], repeat=5000))
+    async with aclosing(model.generate(job())) as stream:
+        text = (await anext(stream)).text  # type: ignore[union-attr]
+        while (await model.stats()).running:
+            pass
+        rest = [event async for event in stream]
+    assert text + "".join(event.text for event in rest if isinstance(event, Text)) == "x" * 5000
+    assert len(rest) < 600
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        ("segv", "breaks it"),
+        ("kill", "breaks it"),
+        ("abort", "breaks it"),
+        ("exit", "ends it"),
+        ("raise", "says so"),
+        ("garbage", "not a frame"),
+    ],
+)
+async def test_a_death_fails_the_requests_inside_with_the_last_words(load: Loader, fault: Any, word: str) -> None:
+    model = await load(Script(fault=fault, fault_at=1))
+    with pytest.raises(RunnerDied, match=word):
+        await read(model.generate(job()))
+    assert not model.alive
+    assert _dead(model.pid)
+    with pytest.raises(RunnerDied):
+        await read(model.generate(job()))
+
+
+async def test_a_kill_from_outside_is_told_at_once(load: Loader) -> None:
+    model = await load(ENDLESS)
+    async with aclosing(model.generate(job())) as stream:
+        await anext(stream)
+        assert model.pid
+        os.kill(model.pid, signal.SIGKILL)
+        with pytest.raises(RunnerDied, match="SIGKILL"):
+            await asyncio.wait_for(read(stream), 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_to_the_whole_group_leave_the_ending_to_the_server(load: Loader, number: int) -> None:
+    model = await load(Script(pieces=["x"], repeat=20, delay=0.005))
+    async with aclosing(model.generate(job())) as stream:
+        await anext(stream)
+        assert model.pid
+        os.kill(model.pid, number)
+        assert (await read(stream))[0] == "x" * 19
+
+
+async def test_a_fault_of_one_sequence_is_its_own(load: Loader) -> None:
+    model = await load(Script(fault="fail", fault_at=2))
+    with pytest.raises(EngineError, match="the script says so"):
+        await read(model.generate(job()))
+    assert model.alive
+
+
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        (Script(refuse="no such architecture"), "no such architecture"),
+        (Script(fault="segv", fault_at=-1), "could not be loaded.*breaks it"),
+        (Script(fault="raise", fault_at=-1), "could not be loaded.*says so"),
+    ],
+)
+async def test_a_load_that_fails_says_why_and_leaves_no_process(load: Loader, script: Script, word: str) -> None:
+    before = _children()
+    with pytest.raises(LoadFailed, match=word):
+        await load(script)
+    assert _children() == before
+
+
+async def test_a_load_that_is_cancelled_leaves_no_process(load: Loader) -> None:
+    before = _children()
+    loading = asyncio.create_task(load(Script(load_delay=60)))
+    while _children() == before:
+        await asyncio.sleep(0)  # nothing tells of a process that has only just been forked
+    loading.cancel()
+    await asyncio.wait([loading])
+    assert _children() == before
+
+
+async def test_unloading_ends_the_process_even_when_it_hangs(load: Loader) -> None:
+    model = await load(Script(fault="hang"))
+    hung = asyncio.create_task(read(model.generate(job())))
+    await asyncio.sleep(0)
+    await model.close()
+    assert _dead(model.pid)
+    with pytest.raises(RunnerDied):
+        await hung
+
+
+async def test_tokens_there_and_back(load: Loader) -> None:
+    model = await load(Script())
+    assert await model.detokenize(await model.tokenize("é😀")) == "é😀"
+
+
+def _children() -> set[str]:
+    """Living child processes of this one."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {pid for task in tasks for pid in task.read_text().split()}
