@@ -180,6 +180,6 @@ def _check(config: Config) -> None:
         if not low <= value <= high:
             raise ConfigError(f"{key} is {value}: it must be from {low} to {high}")
     try:
-        config.keep_alive  # noqa: B018
-    except (BadRequest, AssertionError) as error:
+        parse_keep_alive(limits.keep_alive)
+    except BadRequest as error:
         raise ConfigError(f"limits.keep_alive (OLLAMA_KEEP_ALIVE): {error}") from None

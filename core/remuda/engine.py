@@ -4,10 +4,10 @@ An `Engine` lives in a runner process of its own (`remuda.runner.host`), which g
 queueing, UTF-8 assembly, stop strings, token limits, cancellation and memory that is really returned on unload.
 The engine turns tokens into tokens.
 
-The host calls every method from one thread, except `interrupt`. It never has more than `parallel` sequences
-submitted at once, and between two calls of `step` it may submit, cancel and tokenize:
+The host calls every method from one thread, except `interrupt` and `tokenize`, which come from others, maybe during
+`step`. It never has more than `parallel` sequences submitted at once, and does everything else between two steps:
 
-    load -> { submit | cancel | tokenize | detokenize | step }* -> close
+    load -> { submit | cancel | detokenize | step }* -> close
 
 An exception from `submit`, `tokenize` or `detokenize` fails that one request. An exception from `step` ends the
 process, and with it every request in it: raise one only when the engine's state can no longer be trusted, and
@@ -135,7 +135,7 @@ class Engine(ABC):
 
     @abstractmethod
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
-        """Tokens of `text`; special tokens written out in it are recognised.
+        """Tokens of `text`; special tokens written out in it are recognised. Any thread may call it at any time.
 
         With `bos`, the model's beginning-of-sequence token comes first if the model wants one and `text` does not
         already begin with it.
@@ -150,7 +150,7 @@ class Engine(ABC):
         return {}
 
     def close(self) -> None:
-        """Free everything. Called once; the process ends after it."""
+        """Free everything. Called once, last; the process ends half a second later even if this is not done."""
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from msgspec import Struct
 
@@ -77,5 +77,5 @@ class Registry(Generic[T]):
     def get(self, name: str, *args: object) -> T:
         """The object, made with `args` on first use and kept."""
         if name not in self._made:
-            self._made[name] = self.resolve(name)(*args)  # type: ignore[assignment]
+            self._made[name] = cast(T, self.resolve(name)(*args))
         return self._made[name]

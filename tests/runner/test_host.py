@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence as ListOf
 import pytest
 from hypothesis import given, strategies as st
 
+from remuda.backend import GenerateJob
 from remuda.engine import Ended, Event, LoadSpec, Piece, PromptRead, Sequence, SerialEngine
 from remuda.runner.frames import MAX_FRAME, Batch, Cancel, FrameError, FrameReader, Submit, pack, unpack_down, unpack_up
 from remuda.wire import Options
@@ -85,10 +86,8 @@ def test_an_impossible_length_is_refused_before_it_is_read() -> None:
         list(FrameReader().feed((MAX_FRAME + 1).to_bytes(4, "big")))
 
 
-def test_text_that_is_not_unicode_does_not_leave_the_server() -> None:
-    submit = Submit(
-        id=1, prompt="x", context=[], options=Options(), limit=1, truncate=True, shift=True, want_context=False
-    )
+def test_frames_go_one_way_only() -> None:
+    submit = Submit(1, GenerateJob(prompt="x", limit=1))
     assert unpack_down(pack(submit)[4:]) == submit
     with pytest.raises(FrameError):
         unpack_up(pack(submit)[4:])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from remuda.errors import BadRequest
-from remuda.wire import GenerateRequest, GenerateResponse, decode, encode, encode_line, error_body
+from remuda.wire import GenerateRequest, GenerateResponse, decode, encode, encode_line, error_body, parse_options
 
 
 def test_keys_match_in_any_case_and_unknown_ones_are_ignored() -> None:
@@ -35,12 +35,12 @@ def test_null_leaves_a_field_unset_and_a_bom_is_tolerated() -> None:
         (b"nonsense", "invalid JSON"),
         (b"\xff\xfe", "invalid JSON"),
         (b'{"model":"\xed\xa0\x80"}', "invalid JSON"),
-        (b'{"model":"\\ud800 "}', "invalid JSON"),
+        (b'{"model":"\\ud800 "}', "half of a surrogate pair"),
+        (b'{"model":"\\udc00 abcdef"}', "surrogate pair"),
         (b'{"model":1}', "$.model"),
         (b'{"stream":"yes"}', "$.stream"),
         (b'{"context":["x"]}', "$.context"),
         (b'{"options":[]}', "$.options"),
-        (b'{"options":{"seed":1e400}}', "$.options"),
         (b"[" * 200_000, "must be a JSON object"),
         (b'{"a":' * 200_000, "deep"),
         (b'{"options":{"a":' + b"[" * 200_000, "deep"),
@@ -50,6 +50,12 @@ def test_malformed_bodies_are_refused_by_name(body: bytes, message: str) -> None
     with pytest.raises(BadRequest) as caught:
         decode(body, GenerateRequest)
     assert message in str(caught.value)
+
+
+def test_a_number_beyond_all_bounds_is_left_to_the_option_that_can_name_it() -> None:
+    request = decode(b'{"options":{"seed":1e400}}', GenerateRequest)
+    with pytest.raises(BadRequest, match='option "seed" must be a finite number'):
+        parse_options(request.options or {})
 
 
 @given(st.binary(max_size=200))

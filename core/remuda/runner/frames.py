@@ -16,9 +16,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from ..backend import ModelStats
+from ..backend import Done, GenerateJob, ModelStats
 from ..engine import LoadSpec
-from ..wire.options import Options
 
 __all__ = [
     "MAX_FRAME",
@@ -63,17 +62,9 @@ class Load(Struct, frozen=True, tag="load"):
     """How to install what the engine imports."""
 
 
-class Submit(Struct, frozen=True, tag="submit", kw_only=True):
-    """See `remuda.backend.GenerateJob`."""
-
+class Submit(Struct, frozen=True, tag="submit"):
     id: int
-    prompt: str
-    context: list[int]
-    options: Options
-    limit: int
-    truncate: bool
-    shift: bool
-    want_context: bool
+    job: GenerateJob
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -89,7 +80,7 @@ class Ask(Struct, frozen=True, tag="ask"):
     """Neither: only the statistics are wanted."""
 
 
-class Loaded(Struct, frozen=True, tag="loaded", kw_only=True):
+class Loaded(Struct, frozen=True, tag="loaded"):
     context: int
     parallel: int
     vocabulary: int
@@ -106,17 +97,8 @@ class SeqText(Struct, frozen=True, tag="t", array_like=True):
 
 
 class SeqDone(Struct, frozen=True, tag="d", array_like=True):
-    """See `remuda.backend.Done`."""
-
     id: int
-    reason: str
-    prompt_tokens: int
-    cached_tokens: int
-    prompt_ns: int
-    output_tokens: int
-    output_ns: int
-    dropped_tokens: int
-    context: list[int] | None
+    done: Done
 
 
 class SeqFailed(Struct, frozen=True, tag="f", array_like=True):

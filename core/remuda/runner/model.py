@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence as ListOf
 
-from ..backend import Done, GenerateJob, Generates, GenerationEvent, ModelStats, Text, Tokenizes
+from ..backend import GenerateJob, Generates, GenerationEvent, ModelStats, Text, Tokenizes
 from ..errors import EngineError, LoadFailed, RunnerDied, error_for_status
 from .frames import (
     Answer,
@@ -113,20 +113,7 @@ class RunnerModel(Generates, Tokenizes):
         box = self._boxes[id] = _Mailbox()
         ended = False
         try:
-            self._child.send(
-                pack(
-                    Submit(
-                        id=id,
-                        prompt=job.prompt,
-                        context=job.context,
-                        options=job.options,
-                        limit=job.limit,
-                        truncate=job.truncate,
-                        shift=job.shift,
-                        want_context=job.want_context,
-                    )
-                )
-            )
+            self._child.send(pack(Submit(id, job)))
             while not ended:
                 news = await box.get()
                 ended = not isinstance(news, SeqText)
@@ -202,14 +189,5 @@ def _translate(news: News | Exception) -> GenerationEvent:
     if isinstance(news, SeqText):
         return Text(news.text)
     if isinstance(news, SeqDone):
-        return Done(
-            reason=news.reason,
-            prompt_tokens=news.prompt_tokens,
-            cached_tokens=news.cached_tokens,
-            prompt_ns=news.prompt_ns,
-            output_tokens=news.output_tokens,
-            output_ns=news.output_ns,
-            context=news.context,
-            dropped_tokens=news.dropped_tokens,
-        )
+        return news.done
     raise news if isinstance(news, Exception) else error_for_status(news.status, news.message)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 
+from ..backend import Done, GenerateJob
 from ..engine import Engine, PromptRead, Sequence
 from ..errors import BadRequest
-from .frames import SeqDone, Submit
 from .prompt import cut_prompt, kept_tokens
 from .text import TextGate
 
@@ -18,35 +18,35 @@ _MAX_CONTEXTS = 10
 
 
 class Session:
-    """Made from a `Submit`; raises `BadRequest` when it cannot be served."""
+    """Made from a job; raises `BadRequest` when it cannot be served."""
 
-    def __init__(self, submit: Submit, engine: Engine) -> None:
-        if any(not 0 <= token < engine.vocabulary for token in submit.context):
+    def __init__(self, id: int, job: GenerateJob, engine: Engine) -> None:
+        if any(not 0 <= token < engine.vocabulary for token in job.context):
             raise BadRequest(f"context holds a token outside this model's vocabulary (0 to {engine.vocabulary - 1})")
-        options = submit.options
-        tokens = submit.context + engine.tokenize(submit.prompt, bos=not submit.context)
+        options = job.options
+        tokens = job.context + engine.tokenize(job.prompt, bos=not job.context)
         if not tokens:
             raise BadRequest("the prompt holds no tokens: send some text")
-        limit = min(submit.limit, engine.context)
+        limit = min(job.limit, engine.context)
         bos = engine.tokenize("", bos=True)
         keep = kept_tokens(options.num_keep, len(tokens), limit, bos=bool(bos) and tokens[0] == bos[0])
-        self.tokens, self.dropped = cut_prompt(tokens, limit, keep, truncate=submit.truncate)
+        self.tokens, self.dropped = cut_prompt(tokens, limit, keep, truncate=job.truncate)
         seed = secrets.randbits(32) if options.seed == -1 else options.seed & 0xFFFFFFFF
         self.sequence = Sequence(
-            id=submit.id,
+            id=id,
             tokens=self.tokens,
             options=options,
             seed=seed,
             limit=limit,
-            shift=submit.shift,
+            shift=job.shift,
             keep=kept_tokens(options.num_keep, len(self.tokens), limit, bos=bool(bos) and tokens[0] == bos[0]),
         )
         most = _MAX_CONTEXTS * limit
         self.most = most if options.num_predict < 0 else min(options.num_predict, most)
         self.gate = TextGate(options.stop)
-        self.want_context = submit.want_context
+        self.want_context = job.want_context
         self.output: list[int] = []
-        self._read = PromptRead(submit.id, len(self.tokens), 0, 0)
+        self._read = PromptRead(id, len(self.tokens), 0, 0)
         self._started = self._last = time.perf_counter_ns()
 
     def read(self, event: PromptRead) -> None:
@@ -64,9 +64,8 @@ class Session:
             return text + self.gate.finish(), "length"
         return text, ""
 
-    def done(self, reason: str) -> SeqDone:
-        return SeqDone(
-            id=self.sequence.id,
+    def done(self, reason: str) -> Done:
+        return Done(
             reason=reason,
             prompt_tokens=self._read.tokens,
             cached_tokens=self._read.cached,

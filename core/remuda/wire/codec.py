@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -21,6 +21,7 @@ T = TypeVar("T", bound=Struct)
 
 _ENCODER = msgspec.json.Encoder()
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,13 +56,17 @@ def decode(body: bytes, type: type[T]) -> T:
     except RecursionError:
         raise BadRequest("invalid JSON: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        lone = _HALF_PAIR.search(body)
+        if lone is not None:
+            text = f"{lone[0].decode('ascii')} (byte {lone.start()}) is half of a surrogate pair; send valid Unicode"
+            raise BadRequest(f"invalid JSON: {text}") from None
         raise BadRequest(f"invalid JSON: {error}") from None
 
 
 def _decode(body: bytes, type: type[T]) -> T:
-    decoder, names = _decoders(type)
+    decoder, shallow, names = _decoders(type)
     try:
-        keys = decoder.decode(body)
+        keys = shallow.decode(body)
     except msgspec.ValidationError:
         raise BadRequest("invalid request: the body must be a JSON object") from None
     except msgspec.DecodeError as error:
@@ -69,10 +74,10 @@ def _decode(body: bytes, type: type[T]) -> T:
         if trailing is None:
             raise
         body = body[: int(trailing[1]) - 1]  # the message counts from one
-        keys = decoder.decode(body)
+        keys = shallow.decode(body)
     if any(key not in names and key.lower() in names for key in keys):
         body = _ENCODER.encode({_fold(key, names): value for key, value in keys.items()})
-    return msgspec.json.decode(body, type=type)
+    return decoder.decode(body)
 
 
 def _fold(key: str, names: frozenset[str]) -> str:
@@ -80,5 +85,9 @@ def _fold(key: str, names: frozenset[str]) -> str:
 
 
 @lru_cache
-def _decoders(type: type[Any]) -> tuple[msgspec.json.Decoder[dict[str, Raw]], frozenset[str]]:
-    return msgspec.json.Decoder(dict[str, Raw]), frozenset(type.__struct_encode_fields__)
+def _decoders(
+    type: type[T],
+) -> tuple[msgspec.json.Decoder[T], msgspec.json.Decoder[dict[str, Raw]], frozenset[str]]:
+    # Python's `float` makes an infinity of 1e400, so that whoever checks the value can name it.
+    whole = msgspec.json.Decoder(type, float_hook=float)
+    return whole, msgspec.json.Decoder(dict[str, Raw]), frozenset(type.__struct_encode_fields__)

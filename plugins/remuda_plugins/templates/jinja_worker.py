@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NoReturn, cast
 
@@ -39,7 +39,7 @@ def _raise_exception(message: object) -> NoReturn:
 
 
 def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)  # noqa: DTZ005 - templates want the local date
+    return datetime.now(UTC).astimezone().strftime(form)
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:

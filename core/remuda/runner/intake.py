@@ -1,0 +1,104 @@
+"""What comes into a runner, made ready for the thread that runs the engine.
+
+One thread reads frames. It passes a cancellation on to the engine at once, so that a long step can be cut short, and
+it ends the process when the socket closes, whatever the engine is doing then. A second thread makes requests into
+sessions: tokenizing ten million characters takes many seconds, and no running stream may wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+
+from ..engine import Engine
+from ..errors import RemudaError
+from .frames import Ask, Cancel, Down, Load, SeqFailed, Submit, receive, unpack_down
+from .session import Session
+
+__all__ = ["Arrival", "Intake", "failure"]
+
+Arrival = Session | SeqFailed | Cancel | Ask
+"""What the engine's thread is given."""
+
+_CLOSE_SECONDS = 0.5
+"""How long an engine may take to close before the process ends without it."""
+
+
+class Intake:
+    def __init__(self, sock: socket.socket) -> None:
+        self.inbox: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        """None comes last: the socket is closed."""
+        self.ended = threading.Event()
+        """To be set when the engine is closed."""
+        self._sock = sock
+        self._loads: queue.SimpleQueue[Load] = queue.SimpleQueue()
+        self._submits: queue.SimpleQueue[Submit] = queue.SimpleQueue()
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._untaken: set[int] = set()
+        """Requests that are neither sessions yet nor cancelled."""
+        threading.Thread(target=self._read, name="frames", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests whose prompts are not tokenized yet."""
+        return len(self._untaken)
+
+    def load(self) -> Load:
+        """The first frame."""
+        return self._loads.get()
+
+    def open(self, engine: Engine) -> None:
+        """From now on requests are taken, for `engine`."""
+        self._engine = engine
+        threading.Thread(target=self._prepare, args=(engine,), name="prompts", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for body in receive(self._sock):
+                self._take(unpack_down(body))
+        finally:
+            # Closed by the server, or the server is gone. The engine may be deep in native code: ask once, then end.
+            self.inbox.put(None)
+            self.ended.wait(_CLOSE_SECONDS)
+            os._exit(0)
+
+    def _take(self, message: Down) -> None:
+        if isinstance(message, Submit):
+            with self._lock:
+                self._untaken.add(message.id)
+            self._submits.put(message)
+        elif isinstance(message, Cancel):
+            with self._lock:
+                untaken = message.id in self._untaken
+                self._untaken.discard(message.id)
+            if not untaken and self._engine is not None:
+                self._engine.interrupt(message.id)
+                self.inbox.put(message)
+        elif isinstance(message, Ask):
+            self.inbox.put(message)
+        else:
+            self._loads.put(message)
+
+    def _prepare(self, engine: Engine) -> None:
+        while True:
+            submit = self._submits.get()
+            if submit.id not in self._untaken:
+                continue
+            try:
+                arrival: Arrival = Session(submit.id, submit.job, engine)
+            except Exception as error:
+                arrival = failure(submit.id, error)
+            with self._lock:
+                if submit.id in self._untaken:
+                    self._untaken.discard(submit.id)
+                    self.inbox.put(arrival)
+
+
+def failure(id: int, error: Exception) -> SeqFailed:
+    """What the client is told when a request cannot be taken."""
+    if isinstance(error, RemudaError):
+        return SeqFailed(id, error.status, str(error))
+    return SeqFailed(id, 500, f"the engine refused the request: {error or repr(error)}")
