@@ -126,6 +126,20 @@ async def test_a_waiting_request_can_leave(load: Loader) -> None:
         assert isinstance(await anext(running), Text)
 
 
+async def test_a_prompt_that_takes_long_to_tokenize_holds_nobody_up(load: Loader) -> None:
+    model = await load(Script(pieces=["x"], repeat=1_000_000, delay=0.001, tokenize_delay=600))
+    async with aclosing(model.generate(job("h"))) as stream:
+        await anext(stream)
+        long = asyncio.create_task(read(model.generate(job("h" * 1000))))
+        while (await model.stats()).waiting == 0:
+            pass
+        for _ in range(10):
+            assert isinstance(await anext(stream), Text)
+        long.cancel()
+        await asyncio.wait([long])
+        assert (await model.stats()).waiting == 0
+
+
 async def test_a_slow_reader_gets_all_text_in_few_pieces(load: Loader) -> None:
     model = await load(Script(pieces=["x"], repeat=5000))
     async with aclosing(model.generate(job())) as stream:

@@ -8,6 +8,7 @@ models are unloaded. Whoever is cancelled meanwhile (a second signal) goes strai
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -147,6 +148,9 @@ def run_server(config: Config, plugins: Plugins, on_ready: Callable[[str], None]
     ended = threading.Event()
     try:
         app = app or create_app(config, plugins)
+        # What is here now stays: no collection needs to walk over it again while tokens wait.
+        gc.collect()
+        gc.freeze()
         return asyncio.run(_until_signal(app, sock, on_ready, ended))
     finally:
         ended.set()

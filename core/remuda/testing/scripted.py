@@ -41,6 +41,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delay: float = 0.0
     """Before each step."""
     load_delay: float = 0.0
+    tokenize_delay: float = 0.0
+    """For each thousand characters of a prompt."""
     prompt_chunk: int = 512
     """Prompt tokens read in a step; a token is a character."""
     parallel: int = 0
@@ -98,6 +100,8 @@ class ScriptedEngine(Engine):
         self._wake.set()
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
+        if self._script.tokenize_delay:
+            time.sleep(self._script.tokenize_delay * len(text) / 1000)
         return [ord(character) for character in text]
 
     def detokenize(self, tokens: ListOf[int]) -> bytes:

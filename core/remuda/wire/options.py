@@ -69,7 +69,7 @@ RULES: tuple[OptionRule, ...] = (
     OptionRule("num_batch", "integer", 1, 65536, "load", "most prompt tokens read in one step"),
     OptionRule("num_gpu", "integer", -1, 10_000, "load", "layers on a GPU; -1 is all that fit, 0 none"),
     OptionRule("main_gpu", "integer", 0, 1024, "load", "the GPU to use"),
-    OptionRule("use_mmap", "boolean", 0, 1, "load", "map the weights instead of reading them"),
+    OptionRule("use_mmap", "boolean", 0, 1, "load", "map the weights into memory instead of reading them"),
     OptionRule("num_thread", "integer", 0, 1024, "load", "compute threads; 0 is chosen by the engine"),
     OptionRule("draft_num_predict", "integer", 0, 1024, "not yet", "tokens to draft speculatively"),
     OptionRule(
