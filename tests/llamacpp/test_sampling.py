@@ -42,8 +42,8 @@ def test_penalties_act_on_a_greedy_text_and_know_the_prompt(driver, options):
 
 
 def test_penalties_may_look_back_further_than_there_is_memory(driver):
-    driver.alone(START, repeat_last_n=2**31 - 1, repeat_penalty=1.1, most=2)
-    driver.alone(START, repeat_last_n=-1, repeat_penalty=1.1, most=2)
+    furthest = driver.alone(START, repeat_last_n=2**31 - 1, repeat_penalty=1.1, most=2)
+    assert furthest.tokens == driver.alone(START, repeat_last_n=-1, repeat_penalty=1.1, most=2).tokens
 
 
 def test_the_fast_way_to_the_likeliest_token_is_the_greedy_sampler(driver):
