@@ -25,7 +25,6 @@ class BareLoop:
         self._keep = quiet
         llama.llama_log_set(quiet, None)
         model_params = llama.llama_model_default_params()
-        model_params.use_mmap = False
         self.model = llama.llama_model_load_from_file(path.encode(), model_params)
         self.vocab = llama.llama_model_get_vocab(self.model)
         params = llama.llama_context_default_params()

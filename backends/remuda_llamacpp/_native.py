@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NewType
@@ -35,9 +34,6 @@ Batch = NewType("Batch", ctypes.Structure)
 # Bound through importlib, so that the checker sees `Any` and not types that are wrong.
 _llama: Any = import_module("llama_cpp.llama_cpp")
 
-LIBRARIES: str = os.path.join(os.path.dirname(_llama.__file__), "lib")
-"""The folder of the shared libraries that llama-cpp-python loaded."""
-
 # --- process ---
 backend_init: Callable[[], None] = _llama.llama_backend_init
 log_callback: Callable[[Callable[[int, bytes | None, Any], None]], Any] = _llama.llama_log_callback
@@ -55,18 +51,13 @@ model_free: Callable[[Model], None] = _llama.llama_model_free
 model_vocab: Callable[[Model], Vocab] = _llama.llama_model_get_vocab
 model_trained_context: Callable[[Model], int] = _llama.llama_model_n_ctx_train
 model_has_encoder: Callable[[Model], bool] = _llama.llama_model_has_encoder
-model_has_decoder: Callable[[Model], bool] = _llama.llama_model_has_decoder
 model_is_diffusion: Callable[[Model], bool] = _llama.llama_model_is_diffusion
-model_size: Callable[[Model], int] = _llama.llama_model_size
-model_layers: Callable[[Model], int] = _llama.llama_model_n_layer
-_meta: Callable[[Model, bytes, Any, int], int] = _llama.llama_model_meta_val_str
 
 # --- context and memory ---
 context_params: Callable[[], Any] = _llama.llama_context_default_params
 context_new: Callable[[Model, Any], Context | None] = _llama.llama_init_from_model
 context_free: Callable[[Context], None] = _llama.llama_free
 context_memory: Callable[[Context], Memory | None] = _llama.llama_get_memory
-state_size: Callable[[Context], int] = _llama.llama_state_get_size
 set_threads: Callable[[Context, int, int], None] = _llama.llama_set_n_threads
 set_abort: Callable[[Context, Any, int | None], None] = _llama.llama_set_abort_callback
 memory_remove: Callable[[Memory, int, int, int], bool] = _llama.llama_memory_seq_rm
@@ -81,10 +72,8 @@ logits: Callable[[Context, int], Any] = _llama.llama_get_logits_ith
 
 # --- vocabulary ---
 vocab_size: Callable[[Vocab], int] = _llama.llama_vocab_n_tokens
-vocab_type: Callable[[Vocab], int] = _llama.llama_vocab_type
 vocab_bos: Callable[[Vocab], int] = _llama.llama_vocab_bos
 vocab_adds_bos: Callable[[Vocab], bool] = _llama.llama_vocab_get_add_bos
-vocab_adds_eos: Callable[[Vocab], bool] = _llama.llama_vocab_get_add_eos
 vocab_is_eog: Callable[[Vocab, int], bool] = _llama.llama_vocab_is_eog
 vocab_suppressed: Callable[[Vocab, Any], Any] = _llama.llama_vocab_get_suppress_tokens
 tokenize: Callable[[Vocab, bytes, int, Any, int, bool, bool], int] = _llama.llama_tokenize
@@ -107,13 +96,6 @@ temperature: Callable[[float], Sampler] = _llama.llama_sampler_init_temp
 penalties: Callable[[int, int, float, float, float], Sampler] = _llama.llama_sampler_init_penalties
 _logit_bias: Callable[[int, int, Any], Sampler] = _llama.llama_sampler_init_logit_bias
 _bias_type: Any = _llama.llama_logit_bias
-
-
-def metadata(model: Model, key: str) -> str | None:
-    """A value of the file's metadata as text; None if it has no such key."""
-    buffer = ctypes.create_string_buffer(256)
-    length = _meta(model, key.encode(), buffer, len(buffer))
-    return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
 
 def forbid(vocabulary: int, tokens: list[int]) -> Sampler:

@@ -27,11 +27,6 @@ class Attention:
         self._switches = _native.reference_switches(context)
         self._on = False
 
-    @property
-    def exact(self) -> bool:
-        """Whether the switch was found."""
-        return bool(self._switches)
-
     def alone(self, alone: bool) -> None:
         """Say before each decode whether some sequence's only query stands alone in its micro-batch."""
         if alone != self._on:

@@ -37,7 +37,6 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """Prompt tokens in one decode."""
     most: int
     """As many are taken at the end of a prompt, where they finish it: a few left over would cost a decode."""
-    threads: int
 
 
 def load(spec: LoadSpec) -> Loaded:
@@ -118,7 +117,6 @@ def _with_context(spec: LoadSpec, model: _native.Model, flash: int, kv_type: int
         parallel=parallel,
         stretch=stretch,
         most=most,
-        threads=threads,
     )
 
 

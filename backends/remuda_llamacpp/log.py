@@ -6,9 +6,11 @@ import re
 import sys
 from typing import Any
 
+from remuda.errors import without_paths
+
 from . import _native
 
-__all__ = ["buffer_sizes", "install", "last_error", "without_paths"]
+__all__ = ["buffer_sizes", "install", "last_error"]
 
 _INFO, _ERROR, _CONTINUED = 2, 4, 5
 _KEPT = 8
@@ -16,7 +18,6 @@ _KEPT = 8
 _HOLLOW = ("failed to load model", "failed to initialize the context", "loading model")
 # What llama.cpp says, as errors, when a decode is aborted because we asked for it.
 _ABORTED = re.compile(rb"failed with error 1$|compute status: 1$|failed to decode, ret = 2$")
-_PATH = re.compile(r"""(['"])[^'"\n]*/[^'"\n]*\1|(?<![\w.])/[^\s:,;'"]+""")
 _PREFIX = re.compile(r"^(?:(?:error loading \w+|[A-Za-z_][\w~]*(?:::[\w~]+)*): )+")
 _BUFFER = re.compile(rb":\s+(\S+)\s+(\w+) buffer size =\s+([\d.]+) MiB")
 
@@ -62,12 +63,7 @@ def last_error() -> str:
     """The last error line that says something, without paths and function names; empty if there was none."""
     lines = [_PREFIX.sub("", line) for line in _log.errors]
     telling = [line for line in lines if not line.startswith(_HOLLOW)] or lines
-    return without_paths(telling[-1]) if telling else ""
-
-
-def without_paths(text: str) -> str:
-    """`text` with everything that looks like a path, quotes included, replaced by "the file"."""
-    return _PATH.sub("the file", text).strip().rstrip(".")
+    return without_paths(telling[-1]).strip().rstrip(".") if telling else ""
 
 
 def buffer_sizes() -> dict[str, int]:

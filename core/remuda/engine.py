@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence as ListOf
-from typing import Any, ClassVar
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -161,7 +161,6 @@ class SerialEngine(Engine):
     """
 
     parallel: int = 1
-    _idle: ClassVar[tuple[Event, ...]] = ()
     _run: Generator[Event, None, None] | None = None
     _id: int = -1
 
@@ -174,7 +173,7 @@ class SerialEngine(Engine):
 
     def step(self) -> Iterable[Event]:
         if self._run is None:
-            return self._idle
+            return ()
         event = next(self._run, None)
         if event is None or isinstance(event, (Ended, Failed)):
             self._run = None

@@ -26,7 +26,8 @@ stream the same message becomes an error line. A message says what to do next, a
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
 
 __all__ = [
     "BadRequest",
@@ -48,6 +49,7 @@ __all__ = [
     "ServerBusy",
     "Unavailable",
     "error_for_status",
+    "without_paths",
 ]
 
 
@@ -153,3 +155,15 @@ class ConfigError(RemudaError):
 def error_for_status(status: int, message: str) -> RemudaError:
     """The error to raise here for one that a runner reported by number: 400 is the client's, else the engine's."""
     return BadRequest(message) if status == BadRequest.status else EngineError(message)
+
+
+_PATHS: Final = re.compile(
+    r"""(['"])[^'"\n]*/[^'"\n]*\1"""  # quoted, spaces and all
+    r"""|(?<![\w.])/[^\s:,;'"]+"""  # from the root
+    r"""|(?:[A-Za-z]:|[\w.-]+)?(?:[\\/][^\s\\/:'",;()]+){2,}"""  # two steps or more, from anywhere
+)
+
+
+def without_paths(text: str) -> str:
+    """`text`, which somebody else wrote, with everything that looks like a path replaced by "the file"."""
+    return _PATHS.sub("the file", text)

@@ -91,6 +91,20 @@ class Plugins:
         unknown = Plugin(name=name, distribution=distribution, version=version)
         self._fail(self._plugins.setdefault(name, unknown), text)
 
+    def backend_formats(self) -> dict[str, frozenset[str]]:
+        """The weight formats that each backend takes unasked, in order of registration.
+
+        Imports the backends' modules. One that cannot be imported is reported, and takes none.
+        """
+        formats: dict[str, frozenset[str]] = {}
+        for offer in self.backends.offers():
+            try:
+                formats[offer.name] = getattr(self.backends.resolve(offer.name), "formats", frozenset[str]())
+            except Exception as error:
+                formats[offer.name] = frozenset()
+                self.fault(offer.source, f"{error}\nFix: repair or uninstall the backend {offer.name!r}")
+        return formats
+
     def select_backend(self, model: ModelEntry) -> str | None:
         for info, call in self._each("remuda_select_backend"):
             name = self._guard(info, lambda call=call: call(model=model))

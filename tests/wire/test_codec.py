@@ -37,6 +37,7 @@ def test_null_leaves_a_field_unset_and_a_bom_is_tolerated() -> None:
         (b'{"model":"\xed\xa0\x80"}', "invalid JSON"),
         (b'{"model":"\\ud800 "}', "half of a surrogate pair"),
         (b'{"model":"\\udc00 abcdef"}', "surrogate pair"),
+        (b'{"model":"\\\\ud800 ",}', "trailing comma"),
         (b'{"model":1}', "$.model"),
         (b'{"stream":"yes"}', "$.stream"),
         (b'{"context":["x"]}', "$.context"),

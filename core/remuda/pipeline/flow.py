@@ -53,18 +53,17 @@ class Flow:
     def __init__(self, config: Config, plugins: Plugins, catalog: Catalog) -> None:
         self.config, self.plugins, self.catalog = config, plugins, catalog
         self.herd = Herd(self._load, config)
+        self._formats = plugins.backend_formats()
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of a job; `Finished` last. Closing it stops the work behind it."""
         began = time.perf_counter_ns()
-        receipt = Receipt(
-            request_id=job.request_id, endpoint=job.endpoint, model=job.name, ignored_options=job.ignored_options
-        )
         if job.ignored_options:
             _log.warning("request %s: unknown options ignored: %s", job.request_id, ", ".join(job.ignored_options))
-        status, reason, finished = RequestCancelled.status, "the client left", None
+        status, reason, backend, finished = RequestCancelled.status, "the client left", "", None
         try:
-            async with aclosing(self._events(job, began)) as events:
+            backend = self._backend_name(job.entry)
+            async with aclosing(self._events(job, backend, began)) as events:
                 async for event in events:
                     finished = event if isinstance(event, Finished) else None
                     yield event
@@ -76,7 +75,7 @@ class Flow:
             status, reason = 500, repr(error)
             raise
         finally:
-            self.plugins.request_finished(_complete(receipt, status, reason, finished, began))
+            self.plugins.request_finished(_receipt(job, backend, status, reason, finished, began))
 
     def resident(self, entry: ModelEntry) -> Resident:
         """Where the model is, or would be, loaded."""
@@ -92,13 +91,13 @@ class Flow:
         for engine in self.plugins.templates.made():
             await engine.close()
 
-    async def _events(self, job: Job, began: int) -> AsyncGenerator[Event, None]:
+    async def _events(self, job: Job, backend: str, began: int) -> AsyncGenerator[Event, None]:
         facts = await self.facts(job.entry)
         if "completion" not in facts.capabilities:
             raise BadRequest(f'"{job.name}" does not support {job.endpoint.rpartition("/")[2]}')
         limit = self._context(job, facts)
         wish = LoadWish(context=limit, parallel=self.config.limits.parallel, options=job.options)
-        async with self.resident(job.entry).use(wish, job.keep_alive) as model:
+        async with self.herd.resident(job.entry, backend).use(wish, job.keep_alive) as model:
             load_ns = time.perf_counter_ns() - began
             if job.load_only:
                 yield Loaded()
@@ -135,12 +134,7 @@ class Flow:
         return min(asked, facts.context_length) if facts.context_length else asked
 
     def _backend_name(self, entry: ModelEntry) -> str:
-        backends = self.plugins.backends
-        formats = {name: getattr(backends.resolve(name), "formats", frozenset[str]()) for name in self._offered()}
-        return choose_backend(entry, self.config.routes, self.plugins.select_backend, formats)
-
-    def _offered(self) -> list[str]:
-        return [offer.name for offer in self.plugins.backends.offers()]
+        return choose_backend(entry, self.config.routes, self.plugins.select_backend, self._formats)
 
     async def _load(self, entry: ModelEntry, backend: str, wish: LoadWish) -> LoadedModel:
         made: Backend = self.plugins.backends.get(backend, self.config.backends.get(backend, {}))
@@ -165,13 +159,13 @@ def _backend_job(job: Job, prompt: str, limit: int, model: LoadedModel) -> Gener
     )
 
 
-def _complete(receipt: Receipt, status: int, reason: str, finished: Finished | None, began: int) -> Receipt:
+def _receipt(job: Job, backend: str, status: int, reason: str, finished: Finished | None, began: int) -> Receipt:
     done = finished.done if finished else Done(reason="")
     return Receipt(
-        request_id=receipt.request_id,
-        endpoint=receipt.endpoint,
-        model=receipt.model,
-        ignored_options=receipt.ignored_options,
+        request_id=job.request_id,
+        endpoint=job.endpoint,
+        model=job.name,
+        backend=backend,
         status=status,
         reason=reason,
         prompt_tokens=done.prompt_tokens,
@@ -180,4 +174,5 @@ def _complete(receipt: Receipt, status: int, reason: str, finished: Finished | N
         load_ns=finished.load_ns if finished else 0,
         prompt_ns=done.prompt_ns,
         output_ns=done.output_ns,
+        ignored_options=job.ignored_options,
     )

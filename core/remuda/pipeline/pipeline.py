@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 import anyio.to_thread
+from msgspec import structs
 
 from ..config import Config
 from ..errors import RemudaError
-from ..model import Catalog, ModelEntry
+from ..model import Catalog, ModelEntry, ModelFacts
 from ..plugins import Plugins
 from ..residency import Resident
 from ..wire import (
@@ -81,44 +82,44 @@ class Pipeline:
     async def close(self) -> None:
         await self.flow.close()
 
-    async def _tag(self, entry: ModelEntry) -> tuple[int, TagsModel] | None:
-        name = str(entry.name)
+    async def _describe(self, entry: ModelEntry) -> tuple[ModelFacts, str] | None:
+        """Facts and digest; None, and a line in the log, when the weights cannot be read."""
         try:
-            facts = await self.flow.facts(entry)
-            digest = await anyio.to_thread.run_sync(self.catalog.digest, entry)
+            return await self.flow.facts(entry), await anyio.to_thread.run_sync(self.catalog.digest, entry)
         except RemudaError as error:
-            _log.warning("%s is not listed: %s", name, error)
+            _log.warning("%s is not listed: %s", entry.name, error)
             return None
-        details = facts.details
+
+    async def _tag(self, entry: ModelEntry) -> tuple[int, TagsModel] | None:
+        described = await self._describe(entry)
+        if described is None:
+            return None
+        facts, digest = described
+        details = TagsDetails(
+            **structs.asdict(facts.details),
+            context_length=facts.context_length,
+            embedding_length=facts.embedding_length,
+        )
         return int(facts.modified), TagsModel(
-            name=name,
-            model=name,
+            name=str(entry.name),
+            model=str(entry.name),
             modified_at=local_time(facts.modified),
             size=facts.size,
             digest=digest,
-            details=TagsDetails(
-                format=details.format,
-                family=details.family,
-                families=details.families,
-                parameter_size=details.parameter_size,
-                quantization_level=details.quantization_level,
-                context_length=facts.context_length,
-                embedding_length=facts.embedding_length,
-            ),
+            details=details,
             capabilities=facts.capabilities,
         )
 
     async def _running(self, resident: Resident) -> PsModel | None:
         model = resident.model
-        if model is None:
+        described = await self._describe(resident.entry)
+        if model is None or described is None:
             return None
-        facts = await self.flow.facts(resident.entry)
-        digest = await anyio.to_thread.run_sync(self.catalog.digest, resident.entry)
+        facts, digest = described
         stats = await model.stats()
-        name = str(resident.entry.name)
         return PsModel(
-            name=name,
-            model=name,
+            name=str(resident.entry.name),
+            model=str(resident.entry.name),
             size=stats.size or facts.size,
             digest=digest,
             details=facts.details,

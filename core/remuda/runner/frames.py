@@ -82,8 +82,6 @@ class Ask(Struct, frozen=True, tag="ask"):
 
 class Loaded(Struct, frozen=True, tag="loaded"):
     context: int
-    parallel: int
-    vocabulary: int
     stats: ModelStats
 
 

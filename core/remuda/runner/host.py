@@ -30,7 +30,7 @@ from .frames import (
     SeqText,
     pack,
 )
-from .intake import Arrival, Intake, failure
+from .intake import Arrival, Intake, answer_tokens, failure
 from .session import Session
 
 __all__ = ["Host", "main"]
@@ -68,7 +68,7 @@ class Host:
             self._send(LoadRefused(str(error)))
             return None
         self._intake.open(engine)
-        self._send(Loaded(engine.context, engine.parallel, engine.vocabulary, self._stats(engine)))
+        self._send(Loaded(engine.context, self._stats(engine)))
         return engine
 
     def _serve(self, engine: Engine) -> bool:
@@ -96,6 +96,8 @@ class Host:
             self._waiting.append(arrival)
         elif isinstance(arrival, SeqFailed):
             news.append(arrival)
+        elif isinstance(arrival, Answer):
+            self._send(arrival)
         elif isinstance(arrival, Ask):
             self._send(self._answer(engine, arrival))
         elif self._live.pop(arrival.id, None) is not None:
@@ -139,13 +141,8 @@ class Host:
         news.append(last)
 
     def _answer(self, engine: Engine, ask: Ask) -> Answer:
-        try:
-            if ask.tokenize is not None:
-                return Answer(ask.id, tokens=engine.tokenize(ask.tokenize))
-            if ask.detokenize is not None:
-                return Answer(ask.id, data=engine.detokenize(ask.detokenize))
-        except Exception as error:
-            return Answer(ask.id, error=str(error) or repr(error))
+        if ask.detokenize is not None:
+            return answer_tokens(ask, engine)
         return Answer(ask.id, stats=self._stats(engine))
 
     def _stats(self, engine: Engine) -> ModelStats:

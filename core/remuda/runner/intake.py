@@ -1,8 +1,9 @@
 """What comes into a runner, made ready for the thread that runs the engine.
 
 One thread reads frames. It passes a cancellation on to the engine at once, so that a long step can be cut short, and
-it ends the process when the socket closes, whatever the engine is doing then. A second thread makes requests into
-sessions: tokenizing ten million characters takes many seconds, and no running stream may wait for it.
+it ends the process when the socket closes, whatever the engine is doing then. A second thread tokenizes, which for ten
+million characters takes many seconds, and no running stream may wait for it: it makes requests into sessions, and
+questions for tokens into answers.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import threading
 
 from ..engine import Engine
 from ..errors import RemudaError
-from .frames import Ask, Cancel, Down, Load, SeqFailed, Submit, receive, unpack_down
+from .frames import Answer, Ask, Cancel, Down, Load, SeqFailed, Submit, receive, unpack_down
 from .session import Session
 
-__all__ = ["Arrival", "Intake", "failure"]
+__all__ = ["Arrival", "Intake", "answer_tokens", "failure"]
 
-Arrival = Session | SeqFailed | Cancel | Ask
+Arrival = Session | SeqFailed | Answer | Cancel | Ask
 """What the engine's thread is given."""
 
 _CLOSE_SECONDS = 0.5
@@ -34,7 +35,7 @@ class Intake:
         """To be set when the engine is closed."""
         self._sock = sock
         self._loads: queue.SimpleQueue[Load] = queue.SimpleQueue()
-        self._submits: queue.SimpleQueue[Submit] = queue.SimpleQueue()
+        self._texts: queue.SimpleQueue[Submit | Ask] = queue.SimpleQueue()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
         self._untaken: set[int] = set()
@@ -69,7 +70,7 @@ class Intake:
         if isinstance(message, Submit):
             with self._lock:
                 self._untaken.add(message.id)
-            self._submits.put(message)
+            self._texts.put(message)
         elif isinstance(message, Cancel):
             with self._lock:
                 untaken = message.id in self._untaken
@@ -78,23 +79,40 @@ class Intake:
                 self._engine.interrupt(message.id)
                 self.inbox.put(message)
         elif isinstance(message, Ask):
-            self.inbox.put(message)
+            (self.inbox if message.tokenize is None else self._texts).put(message)
         else:
             self._loads.put(message)
 
     def _prepare(self, engine: Engine) -> None:
         while True:
-            submit = self._submits.get()
-            if submit.id not in self._untaken:
-                continue
-            try:
-                arrival: Arrival = Session(submit.id, submit.job, engine)
-            except Exception as error:
-                arrival = failure(submit.id, error)
-            with self._lock:
-                if submit.id in self._untaken:
-                    self._untaken.discard(submit.id)
-                    self.inbox.put(arrival)
+            text = self._texts.get()
+            if isinstance(text, Ask):
+                self.inbox.put(answer_tokens(text, engine))
+            elif text.id in self._untaken:
+                self._deliver(text.id, _session(text, engine))
+
+    def _deliver(self, id: int, arrival: Session | SeqFailed) -> None:
+        with self._lock:
+            if id in self._untaken:
+                self._untaken.discard(id)
+                self.inbox.put(arrival)
+
+
+def _session(submit: Submit, engine: Engine) -> Session | SeqFailed:
+    try:
+        return Session(submit.id, submit.job, engine)
+    except Exception as error:
+        return failure(submit.id, error)
+
+
+def answer_tokens(ask: Ask, engine: Engine) -> Answer:
+    """The tokens or the bytes that were asked for."""
+    try:
+        if ask.tokenize is not None:
+            return Answer(ask.id, tokens=engine.tokenize(ask.tokenize))
+        return Answer(ask.id, data=engine.detokenize(ask.detokenize or []))
+    except Exception as error:
+        return Answer(ask.id, error=str(error) or repr(error))
 
 
 def failure(id: int, error: Exception) -> SeqFailed:

@@ -72,8 +72,6 @@ class RunnerModel(Generates, Tokenizes):
         self._farewell: asyncio.Task[None] | None = None
         self._closing = False
         self._stats = ModelStats()
-        self.parallel = 1
-        self.vocabulary = 0
 
     @classmethod
     async def start(cls, load: Load, environment: dict[str, str] | None = None) -> RunnerModel:
@@ -88,8 +86,7 @@ class RunnerModel(Generates, Tokenizes):
         except BaseException:
             await asyncio.shield(model.close())
             raise
-        model.context, model.parallel, model.vocabulary = loaded.context, loaded.parallel, loaded.vocabulary
-        model._stats = loaded.stats
+        model.context, model._stats = loaded.context, loaded.stats
         return model
 
     @property

@@ -10,19 +10,18 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable
 
+from ..errors import without_paths
 from .frames import FrameError, FrameReader
 
 __all__ = ["Child"]
 
 _log = logging.getLogger("remuda.runner")
-_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[\\/][^\s\\/:'\",;()]+){2,}")
 _TAIL = 20
 _LAST_WORDS = 300
 
@@ -88,8 +87,7 @@ class Child(asyncio.Protocol):
         try:
             await asyncio.wait_for(self._process.wait(), grace)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
+            self.kill()
             await self._process.wait()
         if self._listener is not None:
             await self._listener
@@ -104,7 +102,7 @@ class Child(asyncio.Protocol):
         """The last line of its stderr, without paths, or how it ended."""
         for line in reversed(self._errors):
             if line.strip():
-                return _PATH.sub("(path)", line.strip())[:_LAST_WORDS]
+                return without_paths(line.strip())[:_LAST_WORDS]
         code = self._process.returncode if self._process is not None else None
         if code is not None and code < 0:
             return f"killed by {signal.Signals(-code).name}"

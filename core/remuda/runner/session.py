@@ -28,25 +28,25 @@ class Session:
         if not tokens:
             raise BadRequest("the prompt holds no tokens: send some text")
         limit = min(job.limit, engine.context)
-        bos = engine.tokenize("", bos=True)
-        keep = kept_tokens(options.num_keep, len(tokens), limit, bos=bool(bos) and tokens[0] == bos[0])
-        self.tokens, self.dropped = cut_prompt(tokens, limit, keep, truncate=job.truncate)
+        bos = tokens[:1] == engine.tokenize("", bos=True)[:1]
+        keep = kept_tokens(options.num_keep, len(tokens), limit, bos)
+        tokens, self.dropped = cut_prompt(tokens, limit, keep, truncate=job.truncate)
         seed = secrets.randbits(32) if options.seed == -1 else options.seed & 0xFFFFFFFF
         self.sequence = Sequence(
             id=id,
-            tokens=self.tokens,
+            tokens=tokens,
             options=options,
             seed=seed,
             limit=limit,
             shift=job.shift,
-            keep=kept_tokens(options.num_keep, len(self.tokens), limit, bos=bool(bos) and tokens[0] == bos[0]),
+            keep=kept_tokens(options.num_keep, len(tokens), limit, bos),
         )
         most = _MAX_CONTEXTS * limit
         self.most = most if options.num_predict < 0 else min(options.num_predict, most)
         self.gate = TextGate(options.stop)
         self.want_context = job.want_context
         self.output: list[int] = []
-        self._read = PromptRead(id, len(self.tokens), 0, 0)
+        self._read = PromptRead(id, len(tokens), 0, 0)
         self._started = self._last = time.perf_counter_ns()
 
     def read(self, event: PromptRead) -> None:
@@ -74,5 +74,5 @@ class Session:
             # A single token is sampled from the prompt's own last step: never say 0, clients divide by it.
             output_ns=max(self._last - self._started, 1) if self.output else 0,
             dropped_tokens=self.dropped,
-            context=self.tokens + self.output if self.want_context else None,
+            context=self.sequence.tokens + self.output if self.want_context else None,
         )

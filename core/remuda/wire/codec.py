@@ -21,7 +21,7 @@ T = TypeVar("T", bound=Struct)
 
 _ENCODER = msgspec.json.Encoder()
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
-_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+_HALF_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F]))")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -58,7 +58,7 @@ def decode(body: bytes, type: type[T]) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         lone = _HALF_PAIR.search(body)
         if lone is not None:
-            text = f"{lone[0].decode('ascii')} (byte {lone.start()}) is half of a surrogate pair; send valid Unicode"
+            text = f"{lone[1].decode('ascii')} (byte {lone.start(1)}) is half of a surrogate pair; send valid Unicode"
             raise BadRequest(f"invalid JSON: {text}") from None
         raise BadRequest(f"invalid JSON: {error}") from None
 
