@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,12 @@ __all__ = [
     "ModelConfig",
     "RouteConfig",
     "ServerConfig",
+    "is_loopback",
     "load_config",
+    "near_host",
+    "parse_address",
     "parse_host",
+    "url_of",
 ]
 
 DEFAULT_PORT: Final = 11434
@@ -133,6 +138,33 @@ def parse_host(text: str) -> tuple[str, str, int, str]:
         host, port = authority, ""
     number = int(port) if port.isascii() and port.isdigit() else -1
     return scheme, host.strip("[]"), number if 0 <= number <= 65535 else default, slash + path
+
+
+def parse_address(name: str) -> IPv4Address | IPv6Address | None:
+    """The IP address that `name` is, an IPv4 one also where it is written as IPv6; None for a host name."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, an address or `localhost`, is reached from this machine only."""
+    address = parse_address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def near_host(host: str) -> str:
+    """Where a client on this machine finds a server that listens on `host`: everywhere means loopback then."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def url_of(host: str, port: int, scheme: str = "http") -> str:
+    """The URL, without a path, for a client on this machine."""
+    host = near_host(host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _decode_file(path: Path) -> Config:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from remuda.config import Config, ServerConfig
+from remuda.config import Config, ServerConfig, is_loopback
 from remuda.errors import ConfigError
 from remuda.plugins import Plugins
 from remuda.server import create_app
-from remuda.server.guard import Guard, is_loopback, split_host
+from remuda.server.guard import Guard, split_host
 
 NAME = socket.gethostname()
 

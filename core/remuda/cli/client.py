@@ -5,7 +5,6 @@ It speaks to any server of the protocol, so it asks of a reply only what it uses
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import click
 import msgspec
 from msgspec import Struct, field
 
-from ..config import parse_host
+from ..config import is_loopback, near_host, parse_host, url_of
 from ..wire import GenerateRequest, encode
 
 if TYPE_CHECKING:  # httpx takes as long to import as everything else here together: only when a request is made
@@ -26,8 +25,6 @@ __all__ = ["Client", "Listed", "Piece", "Running", "ServerError", "Target", "Unr
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5.0
-_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where a server that listens everywhere is found from this machine."""
 
 
 class Target(Struct, frozen=True):
@@ -154,16 +151,7 @@ def target_from(environ: Mapping[str, str] | None = None) -> Target:
     """The server that `OLLAMA_HOST` names; without it the one at the default address of this machine."""
     text = (os.environ if environ is None else environ).get("OLLAMA_HOST", "")
     scheme, host, port, path = parse_host(text)
-    host = _ANY.get(host, host)
-    shown = f"[{host}]" if ":" in host else host
-    return Target(f"{scheme}://{shown}:{port}{path.rstrip('/')}", _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    return Target(url_of(host, port, scheme) + path.rstrip("/"), is_loopback(near_host(host)))
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

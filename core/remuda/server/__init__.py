@@ -10,7 +10,7 @@ from __future__ import annotations
 from .app import App, create_app
 from .drain import Drain
 from .exchange import ClientGone, Exchange, current_exchange
-from .listen import bind, url_of
+from .listen import bind
 from .logs import RequestIdFilter, request_id
 from .serve import run_server, serve
 
@@ -26,5 +26,4 @@ __all__ = [
     "request_id",
     "run_server",
     "serve",
-    "url_of",
 ]

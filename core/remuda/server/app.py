@@ -7,11 +7,11 @@ import traceback
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config
+from ..config import Config, is_loopback
 from ..plugins import Plugins
 from .drain import Drain
 from .exchange import Receive, Send
-from .guard import Guard, is_loopback
+from .guard import Guard
 from .shim import Shim, refuse_websocket
 from .web import as_asgi, make_quart
 

@@ -15,9 +15,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from ..config import parse_address
 from ..errors import ConfigError
 
-__all__ = ["Guard", "Verdict", "is_loopback", "split_host"]
+__all__ = ["Guard", "Verdict", "split_host"]
 
 _LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "0.0.0.0")
 _APP_ORIGINS: Final = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
@@ -76,7 +77,7 @@ class Guard:
         if not self.loopback:
             return Verdict(headers=headers)
         name = split_host(host)[0].lower()
-        address = _address(name)
+        address = parse_address(name)
         if address is not None and (_is_near(address) or _is_own(address)):
             return Verdict(headers=headers)
         if address is None and (name in {"", "localhost", self._hostname} or name.endswith(_LOCAL_SUFFIXES)):
@@ -103,21 +104,6 @@ def split_host(host: str) -> tuple[str, str]:
         return name, rest.removeprefix(":")
     name, _, port = host.partition(":")
     return name, port
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, an address or `localhost`, is reached from this machine only."""
-    address = _address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 from ..config import Config
 from ..errors import ConfigError
 
-__all__ = ["BACKLOG", "bind", "url_of"]
+__all__ = ["BACKLOG", "bind"]
 
 BACKLOG: Final = 4096
 """Connections that the kernel holds for us; 100, the usual default, triples the wait of 1,500 that come at once."""
@@ -42,14 +42,6 @@ def bind(config: Config) -> socket.socket:
         sock.close()
         raise ConfigError(f"cannot listen on {where}: {_advice(error)}") from None
     return sock
-
-
-def url_of(sock: socket.socket) -> str:
-    """Where a client on this machine finds the server."""
-    address: tuple[str, int] = sock.getsockname()[:2]
-    host, port = address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _advice(error: OSError) -> str:

@@ -21,12 +21,11 @@ from typing import Any, Final
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.worker_context import WorkerContext
 
-from ..config import Config
+from ..config import Config, is_loopback, url_of
 from ..plugins import Plugins
 from .app import App, create_app
 from .connection import Connection, WatchedReader, hypercorn_config
-from .guard import is_loopback
-from .listen import BACKLOG, bind, url_of
+from .listen import BACKLOG, bind
 
 __all__ = ["run_server", "serve"]
 
@@ -60,7 +59,7 @@ async def serve(
     try:
         await app.startup()
         await listener.open()
-        on_ready(url_of(sock))
+        on_ready(url_of(*sock.getsockname()[:2]))
         await stop.wait()
         app.drain.begin()
         listener.close()
