@@ -1,8 +1,9 @@
-"""`make bench`: the server over HTTP against the bare loop, interleaved in one run.
+"""`make bench`: the server over HTTP against the bare loop, and text under a JSON Schema against free text, each pair
+interleaved in one run.
 
     make bench BENCH_ARGS="--rounds 5 --streams 1,4,8 --json figures.json"
 
-Both read the same fresh prompts and decode the same number of tokens greedily. Bounded by rounds, streams and tokens;
+All read the same fresh prompts and decode the same number of tokens greedily. Bounded by rounds, streams and tokens;
 talks to loopback only.
 """
 
@@ -26,6 +27,19 @@ from .processes import Bare, Server
 from .prompts import fresh_prompts
 
 _CONTEXT = 1024
+_PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "role": {"enum": ["reader", "writer", "owner"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["name", "age", "role", "tags"],
+    "additionalProperties": False,
+}
+_SCHEMA = {"type": "array", "items": _PERSON, "minItems": 8}
+"""A document that does not end before the tokens do."""
 
 
 class _Candidates:
@@ -45,15 +59,22 @@ class _Candidates:
         return taken
 
 
-async def _measure(arguments: argparse.Namespace, weights: str) -> dict[int, dict[str, list[Run]]]:
+Runs = dict[int, dict[str, list[Run]]]
+
+
+async def _measure(arguments: argparse.Namespace, weights: str) -> tuple[Runs, Runs]:
+    """Runs by streams and contestant: server against bare loop, and text under the schema against free text."""
     streams: list[int] = arguments.streams
     threads = arguments.threads or len(os.sched_getaffinity(0))
     bare = await Bare.start(weights, max(streams), _CONTEXT, threads)
     server = await Server.start(max(streams))
     try:
         candidates = _Candidates(bare, arguments.words, arguments.tokens)
-        await run_streams(server.url, arguments.model, await candidates.take(max(streams)), arguments.tokens)
-        runs: dict[int, dict[str, list[Run]]] = {count: {"bare": [], "server": []} for count in streams}
+        for form in (None, _SCHEMA):  # the first of each kind makes things ready
+            prompts = await candidates.take(max(streams))
+            await run_streams(server.url, arguments.model, prompts, arguments.tokens, form)
+        runs: Runs = {count: {"bare": [], "server": []} for count in streams}
+        schema: Runs = {count: {"free": [], "schema": []} for count in streams}
         for turn in range(arguments.rounds):
             for count in streams:
                 prompts = await candidates.take(count)
@@ -65,22 +86,28 @@ async def _measure(arguments: argparse.Namespace, weights: str) -> dict[int, dic
                         run = await run_streams(server.url, arguments.model, prompts, arguments.tokens)
                     runs[count][who].append(run)
                     _say(f"round {turn + 1}  {count:2} streams  {who:6}  {run.rate:7.1f} tokens/s")
-        return runs
+                for who in ("free", "schema") if turn % 2 else ("schema", "free"):
+                    form = _SCHEMA if who == "schema" else None
+                    run = await run_streams(server.url, arguments.model, prompts, arguments.tokens, form)
+                    schema[count][who].append(run)
+                    _say(f"round {turn + 1}  {count:2} streams  {who:6}  {run.rate:7.1f} tokens/s")
+        return runs, schema
     finally:
         await server.stop()
         await bare.stop()
 
 
-def _report(runs: dict[int, dict[str, list[Run]]]) -> list[dict[str, Any]]:
+def _report(runs: Runs, one: str, other: str) -> list[dict[str, Any]]:
+    """A row for each number of streams; `ratio` is the median of `other`'s rate to `one`'s, round by round."""
     rows: list[dict[str, Any]] = []
     for count, both in runs.items():
-        ratios = [server.rate / bare.rate for server, bare in zip(both["server"], both["bare"], strict=True)]
+        ratios = [b.rate / a.rate for a, b in zip(both[one], both[other], strict=True)]
         row = {"streams": count, "ratio": round(statistics.median(ratios), 3)}
-        rows.append({**row, "bare": summary(both["bare"]), "server": summary(both["server"])})
+        rows.append({**row, one: summary(both[one]), other: summary(both[other])})
     return rows
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[dict[str, Any]], schema: list[dict[str, Any]]) -> None:
     print(
         "| streams | bare loop tok/s | server tok/s | server / bare | TTFT p50 ms (bare) | TTFT p50 ms | TTFT p95 ms |"
     )
@@ -90,6 +117,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
         cells = [row["streams"], bare["tokens_per_second"], server["tokens_per_second"], f"{row['ratio']:.3f}"]
         cells += [bare["ttft_p50_ms"], server["ttft_p50_ms"], server["ttft_p95_ms"]]
         print("| " + " | ".join(str(cell) for cell in cells) + " |")
+    print("\n| streams | free text tok/s | under a JSON Schema tok/s | schema / free |")
+    print("|---|---|---|---|")
+    for row in schema:
+        cells = [row["streams"], row["free"]["tokens_per_second"], row["schema"]["tokens_per_second"]]
+        print("| " + " | ".join(str(cell) for cell in [*cells, f"{row['ratio']:.3f}"]) + " |")
 
 
 def _say(text: str) -> None:
@@ -120,15 +152,18 @@ def main() -> int:
     if arguments.model not in models:
         _say(f"no model {arguments.model!r} is installed (there are: {', '.join(models) or 'none'})")
         return 1
-    rows = _report(asyncio.run(_measure(arguments, str(models[arguments.model].weights))))
-    _print(rows)
+    runs, under = asyncio.run(_measure(arguments, str(models[arguments.model].weights)))
+    rows, schema = _report(runs, "bare", "server"), _report(under, "free", "schema")
+    _print(rows, schema)
     if arguments.json:
         facts = {
             "machine": platform.machine(),
             "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
         }
-        arguments.json.write_text(json.dumps({"model": arguments.model, **facts, "rows": rows}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"model": arguments.model, **facts, "rows": rows, "schema": schema}, indent=2) + "\n"
+        )
     return 0
 
 

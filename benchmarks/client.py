@@ -13,23 +13,29 @@ from .measure import Run
 __all__ = ["run_streams"]
 
 
-async def run_streams(url: str, model: str, prompts: list[str], tokens: int) -> Run:
-    """All prompts at once, greedily, `tokens` each. Raises `RuntimeError` when a stream is not what was asked for."""
+async def run_streams(url: str, model: str, prompts: list[str], tokens: int, format: Any = None) -> Run:
+    """All prompts at once, greedily, `tokens` each, of any text or of the `format`.
+
+    Raises `RuntimeError` when a stream is not what was asked for.
+    """
     connections = [await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port) for _ in prompts]
     began = time.perf_counter()
     results = await asyncio.gather(
-        *(_stream(*connection, model, prompt, tokens) for connection, prompt in zip(connections, prompts, strict=True))
+        *(
+            _stream(*connection, {"model": model, "prompt": prompt, "format": format}, tokens)
+            for connection, prompt in zip(connections, prompts, strict=True)
+        )
     )
     seconds = time.perf_counter() - began
     return Run(len(prompts), sum(count for _, count in results), seconds, [first - began for first, _ in results])
 
 
 async def _stream(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, model: str, prompt: str, tokens: int
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, Any], tokens: int
 ) -> tuple[float, int]:
     """The moment of the first token, and how many came."""
     options = {"temperature": 0, "num_predict": tokens, "num_ctx": 1024}
-    body = json.dumps({"model": model, "prompt": prompt, "raw": True, "options": options}).encode()
+    body = json.dumps({**request, "raw": True, "options": options}).encode()
     head = f"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     first, last = 0.0, b""

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import msgspec
 
-from remuda import config, errors, hookspecs, wire
+from remuda import config, errors, hookspecs, output, wire
 from remuda.cli import make_cli
 from remuda.plugins import Plugins
 from remuda.wire.options import ALIASES
@@ -82,7 +82,8 @@ def hook(name: str) -> str:
 
 def kind(name: str) -> str:
     """The source of one class that hooks speak of."""
-    return f"```python\n{inspect.getsource(getattr(hookspecs, name)).rstrip()}\n```"
+    found = getattr(hookspecs, name, None) or getattr(output, name)
+    return f"```python\n{inspect.getsource(found).rstrip()}\n```"
 
 
 def error_table(_: str) -> str:

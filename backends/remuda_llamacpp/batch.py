@@ -13,13 +13,16 @@ from . import _native
 
 __all__ = ["Batch"]
 
+_SECTIONS = 4
+"""Numbers that say where an embedding stands, at most: M-RoPE's."""
+
 
 class Batch:
     """Room for `capacity` tokens. Rows of the arrays: token, position, sequence, whether logits are wanted."""
 
     def __init__(self, capacity: int) -> None:
         self._tokens = np.zeros(capacity, np.int32)
-        self._positions = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity * _SECTIONS, np.int32)
         self._slots = np.zeros(capacity, np.int32)
         self._outputs = np.zeros(capacity, np.int8)
         # Each token names its sequences through a count and a pointer: always one, at a fixed place.
@@ -27,16 +30,22 @@ class Batch:
         self._pointers = (self._slots.ctypes.data + np.arange(capacity) * self._slots.itemsize).astype(np.uintp)
         self._numbers = np.arange(capacity, dtype=np.int32)
         self.native: Any = _native.batch_type()
+        self._rows: Any = _native.batch_type()
+        """Of embeddings: has no tokens."""
         fields = {
-            "token": self._tokens,
             "pos": self._positions,
             "n_seq_id": self._counts,
             "seq_id": self._pointers,
             "logits": self._outputs,
         }
-        types: dict[str, Any] = dict(self.native._fields_)
+        self._types: dict[str, Any] = dict(self.native._fields_)
+        self._point(self.native, "token", self._tokens)
         for name, array in fields.items():
-            setattr(self.native, name, ctypes.cast(array.ctypes.data, types[name]))
+            self._point(self.native, name, array)
+            self._point(self._rows, name, array)
+
+    def _point(self, batch: Any, name: str, array: NDArray[Any]) -> None:
+        setattr(batch, name, ctypes.cast(array.ctypes.data, self._types[name]))
 
     def next_tokens(self, tokens: ListOf[int], positions: ListOf[int], slots: ListOf[int]) -> _native.Batch:
         """One token for each of several sequences, all with logits. Row `i` is the `i`-th one's."""
@@ -58,3 +67,19 @@ class Batch:
         self._outputs[count - 1] = last
         self.native.n_tokens = count
         return self.native
+
+    def embeddings(
+        self, values: NDArray[np.float32], positions: NDArray[np.int32], slot: int, *, last: bool
+    ) -> _native.Batch:
+        """As `prompt`, of an image's embeddings: a row of `values` for each, and a column of `positions`.
+
+        `values` must live until it is decoded.
+        """
+        count = len(values)
+        self._point(self._rows, "embd", values)
+        self._positions[: positions.size] = positions.reshape(-1)
+        self._slots[:count] = slot
+        self._outputs[:count] = 0
+        self._outputs[count - 1] = last
+        self._rows.n_tokens = count
+        return self._rows

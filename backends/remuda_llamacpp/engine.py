@@ -7,6 +7,8 @@ reading (or several short ones). They are separate decodes on purpose:
   every prompt is cut at the same places whoever else is there. Together with `attention`, that makes greedy texts
   the same, byte for byte, alone and in company, wherever the matrix kernels treat each row by itself.
 - An interrupt aborts the reading of one sequence, never another's token.
+- An image's embeddings are read like a stretch of text, each image and each text between them from its own start. An
+  image is encoded before, in a step of its own; running streams wait for that.
 - With a cache stream for each sequence, a mixed batch would be cut into two micro-batches anyway.
 
 Streams instead of one unified cache: attention in a unified cache walks over the cells of all sequences for each of
@@ -22,14 +24,18 @@ import threading
 import time
 from collections.abc import Sequence as ListOf
 
-from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Piece, PromptRead, Sequence
+from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Media, PromptRead, Sequence
 from remuda.errors import BadRequest, EngineError
+from remuda.output import Constraint
 
 from . import _native, log
 from .abort import AbortFlag
 from .attention import Attention
 from .batch import Batch
-from .live import Live
+from .choice import Choice
+from .constraint import Compiled, Guide, compile_constraint
+from .grammar import GrammarFailed, Grammars
+from .live import Image, Live, lay_out
 from .load import Loaded, load
 from .sampler import Sampler
 from .vocab import Vocabulary
@@ -51,7 +57,8 @@ class LlamaEngine(Engine):
         self._vocabulary = Vocabulary(_native.model_vocab(loaded.model))
         self.vocabulary = self._vocabulary.size
         self._suppressed = self._vocabulary.suppressed()
-        self._batch = Batch(max(loaded.most, loaded.parallel))
+        self._grammars = Grammars(self._vocabulary)
+        self._batch = Batch(loaded.batch)
         self._attention = Attention(loaded.context)
         self._abort = AbortFlag(loaded.context)
         self._lock = threading.Lock()
@@ -78,22 +85,34 @@ class LlamaEngine(Engine):
         limit = min(sequence.limit, self.context)
         if not 0 < len(sequence.tokens) < limit:
             raise BadRequest(f"the prompt has {len(sequence.tokens)} tokens; from 1 to {limit - 1} fit")
-        if min(sequence.tokens) < 0 or max(sequence.tokens) >= self.vocabulary:
+        if min(sequence.tokens) < (self.MEDIA if sequence.media else 0) or max(sequence.tokens) >= self.vocabulary:
             raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
+        layout = lay_out(sequence)
         taken = {live.slot for live in self._live.values()}
         # The lowest free slot: a decode is one micro-batch for each run of neighbouring slots.
         slot = next((slot for slot in range(self.parallel) if slot not in taken), None)
         if slot is None:
             raise EngineError(f"all {self.parallel} sequences are taken")
+        self._live[sequence.id] = Live(sequence, layout, slot, limit, self._choice(sequence))
+
+    def _choice(self, sequence: Sequence) -> Choice:
+        visible, guide = self._vocabulary.visible(sequence.visible), None
+        if sequence.constraint is not None:
+            compiled: Compiled = sequence.compiled or self.compile(sequence.constraint)
+            guide = Guide(compiled, self._vocabulary, visible)
         sampler = Sampler(sequence, self.context, self._vocabulary, self._suppressed)
-        self._live[sequence.id] = Live(sequence, slot, limit, sampler)
+        return Choice(sequence, sampler, guide, self._vocabulary, visible)
 
     def cancel(self, id: int) -> None:
         live = self._live.pop(id, None)
         self._doomed.discard(id)
         if live is not None:
             _native.memory_remove(self._memory, live.slot, -1, -1)
-            live.sampler.close()
+            live.choice.close()
+
+    def complete(self, id: int) -> bytes:
+        live = self._live.get(id)
+        return b"" if live is None else live.choice.completion()
 
     def interrupt(self, id: int) -> None:
         # Under the lock, so that the flag never meets another sequence's decode.
@@ -123,7 +142,7 @@ class LlamaEngine(Engine):
             if live.token < 0:
                 continue
             if live.full and not live.make_room(self._memory):
-                self._end(live, Ended(live.id, "length"), events)
+                self._end(live, Ended(live.id, "length", live.choice.completion()), events)
             else:
                 writing.append(live)
         if not writing:
@@ -131,7 +150,7 @@ class LlamaEngine(Engine):
         writing.sort(key=_slot)
         slots = [live.slot for live in writing]
         self._attention.alone(_any_alone(slots))
-        batch = self._batch.next_tokens([live.token for live in writing], [live.held for live in writing], slots)
+        batch = self._batch.next_tokens([live.token for live in writing], [live.position for live in writing], slots)
         if self._decode(batch, writing, events):
             for row, live in enumerate(writing):
                 live.held += 1
@@ -143,8 +162,9 @@ class LlamaEngine(Engine):
         self._turn += 1
         while readers := [live for live in self._live.values() if live.token < 0 and live.id not in self._doomed]:
             live = min(readers, key=_unread) if self._turn % 2 else readers[0]
-            count = live.unread if live.unread <= self._native.most else self._native.stretch
-            if count > room or not self._read_stretch(live, count, events):
+            count = live.stretch(self._native.stretch, self._native.most)
+            # Only an image that may not be cut is longer than all the room: it gets a step of its own.
+            if (count > room and room < self._native.most) or not self._read_stretch(live, count, events):
                 return
             room -= count
 
@@ -152,27 +172,54 @@ class LlamaEngine(Engine):
         """Whether it was read, and not cut short."""
         last = count == live.unread
         live.started = live.started or time.perf_counter_ns()
+        image = live.image
+        if image is not None and image.rows is None:
+            self._encode(live, image, events)
+            return False
         self._attention.alone(count == 1)
-        tokens = live.prompt[live.held : live.held + count]
-        batch = self._batch.prompt(tokens, live.held, live.slot, last=last)
+        batch = self._stretch(live, count, last=last)
         with self._lock:
             if live.id in self._doomed:
                 return False
             self._reading = live.id
+        whole = image is not None and image.chunk.whole
+        if whole:
+            _native.set_causal(self._context, False)
         try:
             done = self._decode(batch, [live], events)
         finally:
+            if whole:
+                _native.set_causal(self._context, True)
             with self._lock:
                 self._reading = -1
                 self._abort.lower()
         if not done:
+            if live.id in self._live:
+                live.again(self._memory)
             return False
-        live.held += count
+        live.advance(count)
         if last:
             spent = time.perf_counter_ns() - live.started
             events.append(PromptRead(live.id, len(live.prompt), 0, spent))
             self._choose(live, count - 1, events)
         return True
+
+    def _stretch(self, live: Live, count: int, *, last: bool) -> _native.Batch:
+        image = live.image
+        if image is None or image.rows is None:
+            tokens = live.prompt[live.held : live.held + count]
+            return self._batch.prompt(tokens, live.position, live.slot, last=last)
+        begin = live.held - image.start
+        values, positions = image.rows.values[begin : begin + count], image.rows.positions[:, begin : begin + count]
+        return self._batch.embeddings(values, positions, live.slot, last=last)
+
+    def _encode(self, live: Live, image: Image, events: list[Event]) -> None:
+        projector = self._native.projector
+        assert projector is not None, "who made the image?"
+        try:
+            image.rows = projector.encode(image.chunk, live.position)
+        except EngineError as error:
+            self._end(live, Failed(live.id, error.status, error.message), events)
 
     def _decode(self, batch: _native.Batch, sequences: ListOf[Live], events: list[Event]) -> bool:
         """Whether the batch is in the cache now. If not, the cache is as it was before.
@@ -189,34 +236,52 @@ class LlamaEngine(Engine):
         return result == _DONE
 
     def _choose(self, live: Live, row: int, events: list[Event]) -> None:
-        token = live.sampler.sample(self._context, row)
-        data = self._vocabulary.piece(token)
-        if data is None:
+        try:
+            piece = live.choice.piece(self._context, row)
+        except GrammarFailed as failed:
+            self._end(live, Failed(live.id, failed.status, str(failed)), events)
+            return
+        if piece is None:
             self._end(live, Ended(live.id, "stop"), events)
-        else:
-            live.token = token
-            events.append(Piece(live.id, token, data))
-            if live.full and not live.may_shift(self._memory):
-                self._end(live, Ended(live.id, "length"), events)
+            return
+        live.token = piece.token
+        events.append(piece)
+        if live.choice.ended:
+            self._end(live, Ended(live.id, "stop"), events)
+        elif live.full and not live.may_shift(self._memory):
+            self._end(live, Ended(live.id, "length", live.choice.completion()), events)
 
     def _end(self, live: Live, event: Event, events: list[Event]) -> None:
         self.cancel(live.id)
         events.append(event)
 
-    # --- text, sizes, end ---
+    # --- text, formats, sizes, end ---
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
         return self._vocabulary.tokenize(text, bos=bos)
 
+    def tokenize_media(self, text: str, images: ListOf[bytes], *, bos: bool = True) -> tuple[list[int], list[Media]]:
+        if not images:
+            return self.tokenize(text, bos=bos), []
+        if self._native.projector is None:
+            return super().tokenize_media(text, images, bos=bos)
+        return self._native.projector.tokenize(text, images, self._vocabulary, bos=bos, room=self.context - 1)
+
     def detokenize(self, tokens: ListOf[int]) -> bytes:
         return self._vocabulary.detokenize(tokens)
 
+    def compile(self, constraint: Constraint) -> Compiled:
+        return compile_constraint(constraint, self._grammars)
+
     def sizes(self) -> dict[str, int]:
-        return log.buffer_sizes()
+        sizes, projector = log.buffer_sizes(), self._native.projector_sizes
+        return {name: size + projector[name] for name, size in sizes.items()}
 
     def close(self) -> None:
         for id in list(self._live):
             self.cancel(id)
+        if self._native.projector is not None:
+            self._native.projector.close()
         _native.context_free(self._context)
         _native.model_free(self._native.model)
 

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from remuda.engine import Sequence
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from remuda.engine import Engine, Sequence
+from remuda.errors import BadRequest
 
 from . import _native
-from .sampler import Sampler
+from .choice import Choice
 
-__all__ = ["Live"]
+if TYPE_CHECKING:  # loads llama.cpp's multimodal library
+    from .media import Chunk, Picture, Rows
+
+__all__ = ["Image", "Layout", "Live", "lay_out"]
+
+
+class Image:
+    """An image, or a tile of one, that is still to be read: the prompt's places from `start` to `end - 1`."""
+
+    def __init__(self, start: int, chunk: Chunk) -> None:
+        self.start = start
+        self.end = start + chunk.tokens
+        self.chunk = chunk
+        self.rows: Rows | None = None
+        """None until it is encoded."""
+
+
+class Layout(Struct, frozen=True):
+    """A prompt with the tokens that its images bring along, and the images in it."""
+
+    tokens: NDArray[np.int32]
+    images: list[Image]
 
 
 class Live:
-    """A sequence in slot `slot` of the cache. Positions 0 to `held - 1` are computed."""
+    """A sequence in slot `slot` of the cache. Its first `held` tokens are computed."""
 
-    def __init__(self, sequence: Sequence, slot: int, limit: int, sampler: Sampler) -> None:
+    def __init__(self, sequence: Sequence, layout: Layout, slot: int, limit: int, choice: Choice) -> None:
         self.id = sequence.id
         self.slot = slot
         self.limit = limit
-        self.sampler = sampler
-        self.prompt = np.array(sequence.tokens, np.int32)
-        self.shift = sequence.shift
+        self.choice = choice
+        self.prompt = layout.tokens
+        self._images = list(layout.images)
+        # Half an image is none, and not every model's positions can be moved.
+        self.shift = sequence.shift and not layout.images
         self.keep = max(0, sequence.keep)
         self.held = 0
+        self._saved = 0
+        """Tokens held less the positions that they take."""
         self.token = -1
         """The token to be computed next; -1 while the prompt is being read."""
         self.started = 0
@@ -38,6 +68,46 @@ class Live:
     def full(self) -> bool:
         """Whether it holds `limit` tokens, the one to be computed next included."""
         return self.held + 1 >= self.limit
+
+    @property
+    def position(self) -> int:
+        """Where the next token stands: at `held`, or before it where images take fewer positions than tokens."""
+        return self.held - self._saved
+
+    @property
+    def image(self) -> Image | None:
+        """The image that is next to be read, or read in part."""
+        return self._images[0] if self._images and self._images[0].start <= self.held else None
+
+    def stretch(self, length: int, most: int) -> int:
+        """How many of the next tokens to read in one decode: `length`, or up to `most` where that finishes them.
+
+        Text and images are read apart, each from its own start.
+        """
+        image = self.image
+        if image is not None:
+            end, most = image.end, image.end if image.chunk.whole else most
+        else:
+            end = self._images[0].start if self._images else len(self.prompt)
+        left = end - self.held
+        return left if left <= most else length
+
+    def advance(self, count: int) -> None:
+        """`count` tokens more are computed."""
+        image = self.image
+        self.held += count
+        if image is not None and self.held == image.end:
+            self._saved += image.chunk.tokens - image.chunk.positions
+            del self._images[0]
+
+    def again(self, memory: _native.Memory) -> None:
+        """A decode was aborted: what it computed is gone. An image begins anew.
+
+        On a grid all of an image's tokens may stand at one position, so that its earlier stretches are gone as well.
+        """
+        image = self.image
+        if image is not None and _native.memory_remove(memory, self.slot, image.start - self._saved, -1):
+            self.held = image.start
 
     def may_shift(self, memory: _native.Memory) -> bool:
         """Whether older tokens may be forgotten: it was asked for, and this kind of cache can."""
@@ -57,3 +127,21 @@ class Live:
         _native.memory_shift(memory, self.slot, keep + dropped, self.held, -dropped)
         self.held -= dropped
         return True
+
+
+def lay_out(sequence: Sequence) -> Layout:
+    """Raises `BadRequest` when the images and their places in the prompt do not belong together."""
+    prompt = np.array(sequence.tokens, np.int32)
+    places = np.flatnonzero(prompt == Engine.MEDIA)
+    images: list[Image] = []
+    for media in sequence.media:
+        taken, places = places[: media.tokens], places[media.tokens :]
+        if len(taken) != media.tokens or not media.tokens or taken[-1] - taken[0] >= media.tokens:
+            raise BadRequest("an image's places in the prompt are not all there")
+        picture: Picture = media.handle
+        start = int(taken[0])
+        prompt[start : start + media.tokens] = picture.tokens
+        images += [Image(start + offset, chunk) for offset, chunk in picture.chunks]
+    if len(places):
+        raise BadRequest("the prompt has places for images that are not there")
+    return Layout(prompt, images)

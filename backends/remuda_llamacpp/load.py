@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,6 +14,9 @@ from remuda.errors import LoadFailed
 from . import _native, log
 from .settings import read_settings
 from .threads import available_cores
+
+if TYPE_CHECKING:  # loads llama.cpp's multimodal library
+    from .media import Projector
 
 __all__ = ["Loaded", "load"]
 
@@ -37,36 +41,46 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """Prompt tokens in one decode."""
     most: int
     """As many are taken at the end of a prompt, where they finish it: a few left over would cost a decode."""
+    batch: int
+    """Tokens in the largest decode: `most`, one of each sequence, or an image that may not be cut."""
+    projector: Projector | None
+    projector_sizes: dict[str, int]
+    """Bytes of its weights; as `Engine.sizes`."""
 
 
 def load(spec: LoadSpec) -> Loaded:
     """Raises `LoadFailed`; nothing is left behind then."""
     settings = read_settings(spec.settings)
-    _check_file(spec)
+    _check_file(spec.weights, f"the weights of {spec.name}")
+    if spec.projector is not None:
+        _check_file(spec.projector, f"the weights of the projector of {spec.name}")
     log.install()
     _native.backend_init()
     model = _native.model_load(os.fsencode(spec.weights), _model_params(spec))
     if not model:
         raise _failed(spec.name, "llama.cpp refused the weights")
-    try:
+    with ExitStack() as undo:
+        undo.callback(_native.model_free, model)
         _check_model(spec.name, model)
-        return _with_context(spec, model, settings.flash, settings.kv_type)
-    except BaseException:
-        _native.model_free(model)
-        raise
+        projector = _projector(spec, model)
+        if projector is not None:
+            undo.callback(projector.close)
+        loaded = _with_context(spec, model, projector, settings.flash, settings.kv_type)
+        undo.pop_all()
+    return loaded
 
 
-def _check_file(spec: LoadSpec) -> None:
+def _check_file(path: str, what: str) -> None:
     """What llama.cpp would only report in terms of its own."""
     try:
-        with open(spec.weights, "rb") as file:
+        with open(path, "rb") as file:
             magic = file.read(4)
     except FileNotFoundError:
-        raise LoadFailed(f"the weights of {spec.name} are missing; pull or create the model again") from None
+        raise LoadFailed(f"{what} are missing; pull or create the model again") from None
     except OSError as error:
-        raise LoadFailed(f"the weights of {spec.name} can't be read: {error.strerror}") from None
+        raise LoadFailed(f"{what} can't be read: {error.strerror}") from None
     if magic != b"GGUF":
-        raise LoadFailed(f"the weights of {spec.name} are not in GGUF; convert them, or choose another backend")
+        raise LoadFailed(f"{what} are not in GGUF; convert them, or choose another backend")
 
 
 def _check_model(name: str, model: _native.Model) -> None:
@@ -87,22 +101,39 @@ def _model_params(spec: LoadSpec) -> Any:
     return params
 
 
-def _with_context(spec: LoadSpec, model: _native.Model, flash: int, kv_type: int) -> Loaded:
+def _projector(spec: LoadSpec, model: _native.Model) -> Projector | None:
+    if spec.projector is None:
+        return None
+    from .media import open_projector
+
+    return open_projector(spec.projector, model, name=spec.name, gpu=_on_gpu(spec), threads=_threads(spec))
+
+
+def _on_gpu(spec: LoadSpec) -> bool:
+    return spec.options.num_gpu != 0 and _native.supports_gpu()
+
+
+def _threads(spec: LoadSpec) -> int:
+    return spec.options.num_thread or available_cores()
+
+
+def _with_context(
+    spec: LoadSpec, model: _native.Model, projector: Projector | None, flash: int, kv_type: int
+) -> Loaded:
     trained = _native.model_trained_context(model)
     length = min(spec.context, trained) if trained > 0 else spec.context
     parallel = max(1, spec.parallel)
-    on_gpu = spec.options.num_gpu != 0 and _native.supports_gpu()
-    stretch = spec.options.num_batch or (_STRETCH_GPU if on_gpu else _STRETCH)
+    stretch = spec.options.num_batch or (_STRETCH_GPU if _on_gpu(spec) else _STRETCH)
     most = spec.options.num_batch or stretch + stretch // 4
-    threads = spec.options.num_thread or available_cores()
+    batch = max(most, parallel, projector.widest if projector else 0)
     params = _native.context_params()
     params.n_ctx = length * parallel
     params.n_seq_max = parallel
     params.kv_unified = False
-    params.n_batch = params.n_ubatch = max(most, parallel)
+    params.n_batch = params.n_ubatch = batch
     # Room for logits is only needed where a token is chosen: the compute buffer is smaller by several times.
     params.n_outputs_max = parallel
-    params.n_threads = params.n_threads_batch = threads
+    params.n_threads = params.n_threads_batch = _threads(spec)
     params.flash_attn_type = flash
     params.type_k = params.type_v = kv_type
     params.no_perf = True
@@ -117,7 +148,15 @@ def _with_context(spec: LoadSpec, model: _native.Model, flash: int, kv_type: int
         parallel=parallel,
         stretch=stretch,
         most=most,
+        batch=batch,
+        projector=projector,
+        projector_sizes=_projector_sizes(spec),
     )
+
+
+def _projector_sizes(spec: LoadSpec) -> dict[str, int]:
+    size = 0 if spec.projector is None else os.path.getsize(spec.projector)
+    return {"size": size, "size_vram": size if _on_gpu(spec) else 0}
 
 
 def _failed(name: str, sentence: str) -> LoadFailed:

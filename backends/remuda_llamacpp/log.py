@@ -15,7 +15,7 @@ __all__ = ["buffer_sizes", "install", "last_error"]
 _INFO, _ERROR, _CONTINUED = 2, 4, 5
 _KEPT = 8
 # llama.cpp's own conclusions, which say less than the line before them.
-_HOLLOW = ("failed to load model", "failed to initialize the context", "loading model")
+_HOLLOW = ("failed to load model", "Failed to load CLIP model", "failed to initialize the context", "loading model")
 # What llama.cpp says, as errors, when a decode is aborted because we asked for it.
 _ABORTED = re.compile(rb"failed with error 1$|compute status: 1$|failed to decode, ret = 2$")
 _PREFIX = re.compile(r"^(?:(?:error loading \w+|[A-Za-z_][\w~]*(?:::[\w~]+)*): )+")

@@ -7,15 +7,19 @@ min_p, temperature, and the draw. A sampler whose option is neutral is left out.
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from remuda.engine import Sequence
 
 from . import _native
 from .vocab import Vocabulary
 
-__all__ = ["Sampler"]
+__all__ = ["Sampler", "logits_of"]
+
+_NOTHING = 1e-30
 
 
 class Sampler:
@@ -56,6 +60,9 @@ class Sampler:
             return
         if options.top_k > 0:
             self._add(_native.top_k(options.top_k))
+        if sequence.constraint is not None:
+            # Takes out what a mask made impossible: a likelihood of nothing is no number to what follows.
+            self._add(_native.min_p(_NOTHING, 1))
         if options.typical_p < 1:
             self._add(_native.typical(options.typical_p, 1))
         if options.top_p < 1:
@@ -78,8 +85,13 @@ class Sampler:
         _native.sampler_free(self._chain)
 
 
+def logits_of(context: _native.Context, row: int, vocabulary: int) -> NDArray[np.float32]:
+    """The logits of a row of the last batch, in place: valid, and to be changed, until the next decode."""
+    logits = _native.logits(context, row)
+    values: Any = (ctypes.c_float * vocabulary).from_address(ctypes.addressof(logits.contents))
+    return np.frombuffer(values, np.float32)
+
+
 def likeliest(context: _native.Context, row: int, vocabulary: int) -> int:
     """The token with the highest logit, the lowest id of equals: what llama.cpp's greedy sampler takes."""
-    logits = _native.logits(context, row)
-    values = (ctypes.c_float * vocabulary).from_address(ctypes.addressof(logits.contents))
-    return int(np.argmax(np.ctypeslib.as_array(values)))
+    return int(np.argmax(logits_of(context, row, vocabulary)))

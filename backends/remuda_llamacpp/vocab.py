@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence as ListOf
+from collections.abc import Iterable, Sequence as ListOf
 
 from remuda.errors import BadRequest
 
@@ -15,7 +15,10 @@ _PIECE = 128
 
 
 class Vocabulary:
-    """The vocabulary of a loaded model. Pieces are looked up once and kept."""
+    """The vocabulary of a loaded model. Pieces are looked up once and kept.
+
+    `tokenize`, `split`, `spelled` and `is_control` may be called from any thread, the others from one.
+    """
 
     def __init__(self, handle: _native.Vocab) -> None:
         self.handle = handle
@@ -34,20 +37,29 @@ class Vocabulary:
             data = text.encode()
         except UnicodeEncodeError:
             raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None
+        found = self._tokens(data, special=bos, parse=True)
+        if bos and found[:2] == [self.bos, self.bos] and _native.vocab_adds_bos(self.handle):
+            del found[0]
+        return found
+
+    def split(self, data: bytes) -> list[int]:
+        """Tokens of a text that has no special tokens: what looks like one is spelled like any other word.
+
+        Some vocabularies put a space before the text, or rewrite it: `spelled` need not give `data` again.
+        """
+        return self._tokens(data, special=False, parse=False)
+
+    def _tokens(self, data: bytes, *, special: bool, parse: bool) -> list[int]:
         # Few texts have more tokens than bytes; those that do say how many they need by a negative count.
         room = len(data) + 8
         while True:
             tokens = (ctypes.c_int32 * room)()
-            count = _native.tokenize(self.handle, data, len(data), tokens, room, bos, True)
+            count = _native.tokenize(self.handle, data, len(data), tokens, room, special, parse)
             if count >= 0:
-                break
+                return tokens[:count]
             if -count <= room:
                 raise BadRequest("the prompt is too long to be tokenized")
             room = -count
-        found = tokens[:count]
-        if bos and found[:2] == [self.bos, self.bos] and _native.vocab_adds_bos(self.handle):
-            del found[0]
-        return found
 
     def detokenize(self, tokens: ListOf[int]) -> bytes:
         """The pieces of `tokens` put together. Raises `BadRequest` for ids that are not in the vocabulary.
@@ -69,12 +81,37 @@ class Vocabulary:
             self._pieces[token] = data
             return data
 
+    def visible(self, texts: Iterable[str]) -> dict[int, bytes]:
+        """The control tokens that `texts` write out, each with its text; texts that are not one token are left out."""
+        found: dict[int, bytes] = {}
+        for text in texts:
+            tokens = self.tokenize(text, bos=False)
+            if len(tokens) == 1 and self.is_control(tokens[0]):
+                found[tokens[0]] = self.spelled(tokens[0])
+        return found
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token is no text: a control token, or one that ends the text."""
+        attributes = _native.vocab_attributes(self.handle, token)
+        return bool(attributes & _native.CONTROL) or _native.vocab_is_eog(self.handle, token)
+
+    def ends(self) -> list[int]:
+        """The tokens that end a text."""
+        return [token for token in range(self.size) if _native.vocab_is_eog(self.handle, token)]
+
+    def spelled(self, token: int) -> bytes:
+        """The bytes of a token; for a control token the text that it is written as."""
+        return self._read(token, ctypes.create_string_buffer(_PIECE), special=True)
+
     def _bytes(self, token: int) -> bytes:
-        length = _native.piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
+        return self._read(token, self._buffer, special=False)
+
+    def _read(self, token: int, buffer: ctypes.Array[ctypes.c_char], *, special: bool) -> bytes:
+        length = _native.piece(self.handle, token, buffer, len(buffer), 0, special)
         if length < 0:
-            self._buffer = ctypes.create_string_buffer(-length)
-            length = _native.piece(self.handle, token, self._buffer, len(self._buffer), 0, False)
-        return self._buffer.raw[:length]
+            buffer = ctypes.create_string_buffer(-length)
+            length = _native.piece(self.handle, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:length]
 
     def suppressed(self) -> list[int]:
         """Tokens that the model's file says must never be generated."""

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from .backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish, Text, Tokenizes
-from .engine import Ended, Engine, Failed, LoadSpec, Piece, PromptRead, Sequence, SerialEngine
-from .errors import RemudaError
-from .hookspecs import Receipt, TemplateEngine, hookimpl
+from .backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish, Tokenizes
+from .engine import Ended, Engine, Failed, LoadSpec, Media, Piece, PromptRead, Sequence, SerialEngine
+from .errors import BadRequest, RemudaError
+from .hookspecs import Filter, OutputFormat, Receipt, TemplateEngine, TemplateTraits, hookimpl
+from .job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
 from .model import ModelEntry, ModelName
+from .output import (
+    Constraint,
+    Output,
+    OutputParser,
+    ParserKind,
+    ParserView,
+    Text,
+    Thinking,
+    TokenLogprob,
+    ToolCall,
+)
 
 __all__ = [
     "Backend",
+    "BadRequest",
+    "Constraint",
     "Done",
     "Ended",
     "Engine",
+    "Event",
     "Failed",
+    "Filter",
+    "Finished",
     "GenerateJob",
     "Generates",
+    "Job",
     "LoadSpec",
     "LoadWish",
+    "Loaded",
     "LoadedModel",
+    "Media",
+    "Message",
     "ModelEntry",
     "ModelName",
+    "Output",
+    "OutputFormat",
+    "OutputParser",
+    "ParserKind",
+    "ParserView",
     "Piece",
     "PromptRead",
     "Receipt",
     "RemudaError",
+    "Rendered",
     "Sequence",
     "SerialEngine",
     "TemplateEngine",
+    "TemplateTraits",
     "Text",
+    "Thinking",
+    "TokenLogprob",
     "Tokenizes",
+    "ToolCall",
+    "ToolCalls",
     "hookimpl",
 ]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from msgspec import Struct, field
 
 from .model.entry import ModelEntry
+from .output import Constraint, Text
 from .wire.options import Options
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "LoadWish",
     "LoadedModel",
     "ModelStats",
-    "Text",
     "Tokenizes",
 ]
 
@@ -58,19 +58,23 @@ class GenerateJob(Struct, frozen=True, kw_only=True):
     """At `limit`, forget older tokens and go on; else end with "length"."""
     want_context: bool = False
     """Put the tokens of prompt and output into `Done.context`."""
-
-
-class Text(Struct, frozen=True):
-    """A piece of the answer: whole characters, never a part of a stop string."""
-
-    text: str
+    images: list[bytes] = field(default_factory=list[bytes])
+    """Image files, checked for kind and size only. `[img-0]`, `[img-1]`, ... stand for them in `prompt`."""
+    constraint: Constraint | None = None
+    """What the text must match. It does so however the generation ends, but for a stop string or a client that left."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens to tell with each token's log probability, 0 to 20; None tells none at all."""
+    repeat_limit: int = 0
+    """End with "repeat" after more than this many equal tokens in a row; 0 never does."""
+    visible: tuple[str, ...] = ()
+    """Control tokens to be written out as text where they are generated; others leave no text."""
 
 
 class Done(Struct, frozen=True, kw_only=True):
     """The last event of a generation. Durations in nanoseconds."""
 
     reason: str
-    """"stop" or "length"."""
+    """"stop", "length" or "repeat"."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     prompt_ns: int = 0

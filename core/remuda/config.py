@@ -23,6 +23,7 @@ __all__ = [
     "DEFAULT_PORT",
     "Config",
     "LimitsConfig",
+    "MessageConfig",
     "ModelConfig",
     "RouteConfig",
     "ServerConfig",
@@ -67,6 +68,17 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How long a model stays after its last request (`OLLAMA_KEEP_ALIVE`)."""
     template_timeout: float = 2.0
     """Seconds that rendering one prompt may take."""
+    format_timeout: float = 0.8
+    """Seconds that making sense of one `format` may take."""
+    repeat: int = 30
+    """An answer ends when its last token came more than this many times in a row; 0 lets it go on."""
+
+
+class MessageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[models."name:tag".messages]]`."""
+
+    role: str
+    content: str
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,8 +90,18 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What kind of file it is; backends say which formats they take."""
     backend: str | None = None
     """The backend that must serve it."""
+    projector: str | None = None
+    """A second file, which makes images readable to the model (`mmproj`)."""
+    template: str | None = None
+    """A prompt template, in the language of Modelfiles, that replaces the one in the file."""
+    template_engine: str | None = None
+    """The template engine that must render it, as `remuda plugins` lists it."""
+    parser: str | None = None
+    """The output parser that must be used, as `remuda plugins` lists it."""
     system: str | None = None
     """The system message of requests that bring none."""
+    messages: tuple[MessageConfig, ...] = ()
+    """A conversation that every chat begins with."""
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options of requests that do not set them."""
 
@@ -102,6 +124,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])
     routes: tuple[RouteConfig, ...] = ()
+    go_template: bool | None = None
+    """Which template to take where a model has two (`OLLAMA_GO_TEMPLATE`): `true` the one of its Modelfile, `false` the
+    one in its weights; unset, the one that can say more."""
     backends: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """`[backends.NAME]`: a table handed to that backend as it is."""
 
@@ -193,6 +218,8 @@ def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
             limits = msgspec.structs.replace(limits, **{name: int(text)})
     if keep_alive := values.get("OLLAMA_KEEP_ALIVE"):
         limits = msgspec.structs.replace(limits, keep_alive=keep_alive)
+    if go := values.get("OLLAMA_GO_TEMPLATE"):
+        config = msgspec.structs.replace(config, go_template=go.lower() not in {"0", "f", "false"})
     return msgspec.structs.replace(config, server=server, limits=limits)
 
 
@@ -207,6 +234,8 @@ def _check(config: Config) -> None:
         ("limits.parallel", limits.parallel, 1, 256),
         ("limits.queue", limits.queue, 1, 1_000_000),
         ("limits.template_timeout", limits.template_timeout, 0.01, 600),
+        ("limits.format_timeout", limits.format_timeout, 0.01, 600),
+        ("limits.repeat", limits.repeat, 0, 2**31 - 1),
     )
     for key, value, low, high in bounds:
         if not low <= value <= high:

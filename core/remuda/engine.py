@@ -4,13 +4,14 @@ An `Engine` lives in a runner process of its own (`remuda.runner.host`), which g
 queueing, UTF-8 assembly, stop strings, token limits, cancellation and memory that is really returned on unload.
 The engine turns tokens into tokens.
 
-The host calls every method from one thread, except `interrupt` and `tokenize`, which come from others, maybe during
-`step`. It never has more than `parallel` sequences submitted at once, and does everything else between two steps:
+The host calls every method from one thread, except `interrupt`, `tokenize`, `tokenize_media` and `compile`, which come
+from others, maybe during `step`. It never has more than `parallel` sequences submitted at once, and does everything
+else between two steps:
 
-    load -> { submit | cancel | detokenize | step }* -> close
+    load -> { submit | complete | cancel | detokenize | step }* -> close
 
-An exception from `submit`, `tokenize` or `detokenize` fails that one request. An exception from `step` ends the
-process, and with it every request in it: raise one only when the engine's state can no longer be trusted, and
+An exception from `submit`, `compile` or a method about tokens fails that one request. An exception from `step` ends
+the process, and with it every request in it: raise one only when the engine's state can no longer be trusted, and
 yield `Failed` for a fault of one sequence.
 """
 
@@ -18,13 +19,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence as ListOf
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct, field
 
+from .errors import BadRequest
+from .output import Constraint, TokenLogprob
 from .wire.options import Options
 
-__all__ = ["Ended", "Engine", "Event", "Failed", "LoadSpec", "Piece", "PromptRead", "Sequence", "SerialEngine"]
+__all__ = ["Ended", "Engine", "Event", "Failed", "LoadSpec", "Media", "Piece", "PromptRead", "Sequence", "SerialEngine"]
 
 
 class LoadSpec(Struct, frozen=True, kw_only=True):
@@ -40,8 +43,19 @@ class LoadSpec(Struct, frozen=True, kw_only=True):
     """How many sequences are wanted side by side; an engine may offer fewer (`Engine.parallel`)."""
     options: Options = field(default_factory=Options)
     """Load-time options of the request that caused the load: num_batch, num_gpu, main_gpu, use_mmap, num_thread."""
+    projector: str | None = None
+    """The path of the weights that make images readable to the model, if it has any."""
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """The backend's own table of the configuration."""
+
+
+class Media(Struct, frozen=True):
+    """An image in a prompt, as `Engine.tokenize_media` made it ready."""
+
+    tokens: int
+    """Places that it takes in the context."""
+    handle: Any
+    """The engine's own."""
 
 
 class Sequence(Struct, frozen=True, kw_only=True):
@@ -49,6 +63,7 @@ class Sequence(Struct, frozen=True, kw_only=True):
 
     id: int
     tokens: list[int]
+    """`Engine.MEDIA` at each place that an image takes."""
     options: Options
     """Sampling options, complete: defaults, the model's and the request's, merged."""
     seed: int
@@ -58,6 +73,15 @@ class Sequence(Struct, frozen=True, kw_only=True):
     shift: bool = True
     """At `limit`, forget the older half of what follows the first `keep` tokens and go on; else end with "length"."""
     keep: int = 0
+    media: list[Media] = field(default_factory=list[Media])
+    """The images, in the order of their places in `tokens`."""
+    constraint: Constraint | None = None
+    compiled: Any = None
+    """What `Engine.compile` made of the constraint."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens each `Piece` tells beside its own; None tells no log probability at all."""
+    visible: tuple[str, ...] = ()
+    """Control tokens whose text a `Piece` shall hold."""
 
 
 class PromptRead(Struct, frozen=True, tag="read", array_like=True):
@@ -78,13 +102,20 @@ class Piece(Struct, frozen=True, tag="piece", array_like=True):
     id: int
     token: int
     data: bytes
+    logprob: TokenLogprob | None = None
+    """Where the sequence asked for it."""
 
 
 class Ended(Struct, frozen=True, tag="ended", array_like=True):
-    """The engine ended the sequence: "stop" at an end-of-generation token (not yielded), "length" at `limit`."""
+    """The engine ended the sequence: "length" at `limit`, else "stop".
+
+    That is at an end-of-generation token, which is not yielded, or where a constraint is met and allows nothing more.
+    """
 
     id: int
     reason: str
+    tail: bytes = b""
+    """What a constrained text lacked to match its grammar when it ended; see `Engine.complete`."""
 
 
 class Failed(Struct, frozen=True, tag="failed", array_like=True):
@@ -100,6 +131,9 @@ Event = PromptRead | Piece | Ended | Failed
 
 class Engine(ABC):
     """A loaded model that continues several sequences at once."""
+
+    MEDIA: ClassVar[int] = -1
+    """Stands for a place of an image among the tokens of a prompt."""
 
     parallel: int
     """How many sequences it takes at once. At least 1."""
@@ -140,6 +174,30 @@ class Engine(ABC):
         With `bos`, the model's beginning-of-sequence token comes first if the model wants one and `text` does not
         already begin with it.
         """
+
+    def tokenize_media(self, text: str, images: ListOf[bytes], *, bos: bool = True) -> tuple[list[int], list[Media]]:
+        """Tokens of `text`, with `MEDIA` where images stand, and the images in that order.
+
+        `[img-0]`, `[img-1]`, ... in `text` name the images; the first occurrence of each counts, further ones are
+        text, and so is the name of an image that is not there. An image that is not named comes first.
+        `images` are files (PNG, JPEG, GIF, BMP, WebP) whose kind and size were checked and nothing else: raise
+        `BadRequest` for one that cannot be read. Any thread may call this at any time.
+        """
+        raise BadRequest("this model takes no images")
+
+    def compile(self, constraint: Constraint) -> Any:
+        """`constraint` made ready for `Sequence.compiled`. Any thread may call this at any time.
+
+        Raise `BadRequest` for one that cannot be used. An engine that does not write this takes no constraints.
+        """
+        raise BadRequest("this model cannot keep to a format")
+
+    def complete(self, id: int) -> bytes:
+        """What would make the constrained text of a live sequence match its grammar: the shortest that is found.
+
+        Empty without a constraint, or when the text matches already. `cancel(id)` follows.
+        """
+        return b""
 
     @abstractmethod
     def detokenize(self, tokens: ListOf[int]) -> bytes:

@@ -7,7 +7,7 @@ the entry-point group `remuda`; a misspelt name is an error, reported with the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,18 +15,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 from msgspec import Struct
 
+from .job import Event, Job
+from .output import Constraint
+
 if TYPE_CHECKING:
     import click
 
     from .model.entry import ModelEntry
 
 __all__ = [
+    "Filter",
     "HookSpecs",
+    "OutputFormat",
     "Receipt",
     "RegisterFactory",
     "RegisterModel",
     "RegisterRoutes",
     "TemplateEngine",
+    "TemplateTraits",
     "hookimpl",
     "hookspec",
 ]
@@ -55,18 +61,76 @@ class Receipt(Struct, frozen=True, kw_only=True):
     ignored_options: tuple[str, ...] = ()
 
 
+class TemplateTraits(Struct, frozen=True, kw_only=True):
+    """What a template can say, as its engine reads it from the source (Ollama API, "Capabilities")."""
+
+    messages: bool = True
+    """It walks over the messages itself; else it is rendered once for each exchange."""
+    tools: bool = False
+    """It tells the model which tools there are."""
+    tool_results: bool = False
+    """It tells the model what its calls gave back."""
+    tool_tag: str = ""
+    """What stands before a call of a tool; empty if nothing was found."""
+    thinking: bool = False
+    """It knows of thinking."""
+    think_open: str = ""
+    think_close: str = ""
+    """The tags round thinking; empty if none were found."""
+    insert: bool = False
+    """It can place a suffix after the answer."""
+    stops: tuple[str, ...] = ()
+    """What ends an answer of the well-known family that the template is recognised as; empty if it is of none."""
+
+
 class TemplateEngine(Protocol):
-    """Turns messages into a prompt."""
+    """Turns messages into a prompt. A template is untrusted and must be able to hurt nobody.
+
+    Both methods raise `BadRequest` for a fault of the template, and when `timeout` seconds are over.
+    """
+
+    async def inspect(self, template: str, *, timeout: float) -> TemplateTraits:
+        """What the template can say."""
+        ...
 
     async def render(self, template: str, variables: Mapping[str, Any], *, timeout: float) -> str:
-        """The prompt. `variables` hold plain data: `messages`, `add_generation_prompt`, `bos_token`, `eos_token`.
+        """The prompt. `variables` hold plain data, each only if there is something to say:
 
-        Raises `BadRequest` for a fault of the template or when `timeout` seconds are over; a template is untrusted
-        and must be able to hurt nobody.
+        - `messages`: a list of mappings with `role` and `content`, and where given `thinking`, `images` (how many),
+          `tool_calls` (each with `id` and `function`: `index`, `name`, `arguments`), `tool_name`, `tool_call_id`
+        - `tools`: the tools of the request as the protocol has them
+        - `prompt`, `suffix`: what stands before and after the answer, when a suffix was given
+        - `think`: true, false or a level; absent where the model knows nothing of thinking
+        - `bos_token`, `eos_token`
         """
         ...
 
     async def close(self) -> None: ...
+
+
+class OutputFormat(Protocol):
+    """Turns what a client asked for in `format` into a constraint."""
+
+    async def constraint(self, value: Any, *, timeout: float) -> Constraint:
+        """`value` is the format as the client sent it: a text or an object. It is untrusted.
+
+        Raises `BadRequest` that names the fault when it cannot be honoured whole, or not within `timeout` seconds.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Filter(Protocol):
+    """Stands round a request: may look at it, change it, refuse it, and do the same to every event of its answer."""
+
+    def wrap(self, job: Job, proceed: Callable[[Job], AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
+        """Yield the events of `proceed(job)`, or others in their place; `Finished` last where it comes.
+
+        Written as an async generator that walks over `proceed(job)` inside `contextlib.aclosing`, so that the work
+        stops when the client leaves. Raise `remuda.RemudaError` to refuse.
+        """
+        ...
 
 
 class RegisterFactory(Protocol):
@@ -101,6 +165,28 @@ class HookSpecs:
     @hookspec
     def remuda_register_templates(self, register: RegisterFactory) -> None:
         """Called once at start. Hand over template engines: `factory()` returns a `TemplateEngine`."""
+
+    @hookspec
+    def remuda_register_formats(self, register: RegisterFactory) -> None:
+        """Called once at start. Hand over output formats: `factory()` returns an `OutputFormat`.
+
+        It serves requests whose `format` is its name, or an object whose `type` is its name. All other objects are
+        JSON Schemas and go to the format `json_schema`.
+        """
+
+    @hookspec
+    def remuda_register_parsers(self, register: RegisterFactory) -> None:
+        """Called once at start. Hand over output parsers: `factory()` returns a `remuda.output.ParserKind`.
+
+        For each answer the kinds are asked whether they apply, the one registered last first.
+        """
+
+    @hookspec
+    def remuda_register_filters(self, register: RegisterFactory) -> None:
+        """Called once at start. Hand over filters: `factory()` returns a `Filter`, made once for all requests.
+
+        The filter registered first stands outermost: it sees a request first and its answer last.
+        """
 
     @hookspec(firstresult=True)
     def remuda_select_backend(self, model: ModelEntry) -> str | None:

@@ -21,9 +21,10 @@ from msgspec import Struct, field
 
 from .backend import Backend
 from .errors import PluginError, RemudaError
-from .hookspecs import HookSpecs, Receipt, TemplateEngine
+from .hookspecs import Filter, HookSpecs, OutputFormat, Receipt, TemplateEngine
 from .model.entry import ModelEntry
 from .model.name import parse_name
+from .output import ParserKind
 from .registry import Offer, Registry
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Plugins:
         self._plugins: dict[str, Plugin] = {}
         self.backends: Registry[Backend] = Registry("backend")
         self.templates: Registry[TemplateEngine] = Registry("template engine")
+        self.formats: Registry[OutputFormat] = Registry("format")
+        self.parsers: Registry[ParserKind] = Registry("parser")
+        self.filters: Registry[Filter] = Registry("filter")
         self.models: dict[str, ModelEntry] = {}
 
     def add(self, plugin: object, name: str, *, distribution: str = "", version: str = "") -> Plugin:
@@ -163,6 +167,9 @@ class Plugins:
         doors = {
             "remuda_register_backends": offer(self.backends, "backend"),
             "remuda_register_templates": offer(self.templates, "template engine"),
+            "remuda_register_formats": offer(self.formats, "format"),
+            "remuda_register_parsers": offer(self.parsers, "parser"),
+            "remuda_register_filters": offer(self.filters, "filter"),
             "remuda_register_models": model,
         }
         for hook, register in doors.items():

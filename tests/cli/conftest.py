@@ -16,9 +16,15 @@ from remuda.plugins import Plugins
 
 DONE = {"model": "m", "created_at": "2026-01-02T03:04:05Z", "response": "", "done": True, "done_reason": "stop"}
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes([0, 0, 0, 13]) + b"IHDR" + bytes([0, 0, 0, 8]) * 2
+"""What is taken for an image, of 8 x 8 pixels, by its first bytes."""
+
 
 class StandIn:
-    """`replies` are the lines of the next answers of /api/generate, in order; the last one is used again."""
+    """`replies` are the lines of the next answers, in order; the last one is used again.
+
+    They are written as lines of /api/generate, and sent in the shape of the endpoint that was asked.
+    """
 
     def __init__(self) -> None:
         self.models: list[dict[str, Any]] = []
@@ -26,6 +32,8 @@ class StandIn:
         self.replies: list[list[dict[str, Any] | bytes]] = [[DONE]]
         self.status = 200
         self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        """Where each of `asked` went."""
         self.gone = threading.Event()
         """Set when a client left in the middle of an answer."""
         self.gate = threading.Event()
@@ -52,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"models": found[self.path]}).encode())
 
     def do_POST(self) -> None:
+        self.stand_in.paths.append(self.path)
         self.stand_in.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(self.stand_in.status)
         self.end_headers()
@@ -70,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.rfile.read(1)
                 self.stand_in.gone.set()
                 return
-            self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+            shaped = _as_chat(line) if isinstance(line, dict) and self.path == "/api/chat" else line
+            self.wfile.write(shaped if isinstance(shaped, bytes) else json.dumps(shaped).encode() + b"\n")
             self.wfile.flush()
 
     def _send(self, status: int, body: bytes) -> None:
@@ -81,6 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def _as_chat(line: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in line.items() if key not in {"response", "thinking"}}
+    said = {"content": line.get("response"), "thinking": line.get("thinking")}
+    return {**rest, "message": {"role": "assistant", **{key: text for key, text in said.items() if text is not None}}}
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from remuda.cli.client import Client, Piece, ServerError, Target, Unreachable, target_from
-from remuda.wire import GenerateRequest
+from remuda.wire import ChatMessage, ChatRequest, GenerateRequest
 
 from .conftest import DONE, StandIn
 
@@ -39,16 +41,25 @@ ASK = GenerateRequest(model="m", prompt="p")
 
 
 def test_an_answer_comes_line_by_line(client: Client, stand_in: StandIn) -> None:
-    stand_in.says("Hel", "lo", eval_count=2, context=[1, 2])
+    stand_in.says("Hel", "lo", eval_count=2)
     pieces = list(client.generate(ASK))
-    assert [piece.response for piece in pieces] == ["Hel", "lo", ""]
-    assert pieces[-1] == Piece(done=True, done_reason="stop", eval_count=2, context=[1, 2])
+    assert [piece.text for piece in pieces] == ["Hel", "lo", ""]
+    assert pieces[-1] == Piece(response="", done=True, eval_count=2)
+
+
+def test_a_chat_comes_line_by_line(client: Client, stand_in: StandIn) -> None:
+    stand_in.replies = [[{"thinking": "Hm", "response": ""}, {"response": "Hello"}, {**DONE, "eval_count": 2}]]
+    request = ChatRequest(model="m", messages=[ChatMessage(role="user", content="p")])
+    pieces = list(client.chat(request))
+    assert [(piece.thought, piece.text) for piece in pieces] == [("Hm", ""), ("", "Hello"), ("", "")]
+    assert (pieces[-1].done, pieces[-1].eval_count, stand_in.paths) == (True, 2, ["/api/chat"])
+    assert stand_in.asked[0]["messages"][0]["content"] == "p"
 
 
 def test_line_separators_inside_a_string_do_not_split_it(client: Client, stand_in: StandIn) -> None:
     text = "a\u2028b\u2029c\x85d"
     stand_in.replies = [[b'{"response":"' + text.encode() + b'"}\n{"done":true}\n']]
-    assert [piece.response for piece in client.generate(ASK)] == [text, ""]
+    assert [piece.text for piece in client.generate(ASK)] == [text, ""]
 
 
 def test_a_last_line_needs_no_newline(client: Client, stand_in: StandIn) -> None:
@@ -59,7 +70,7 @@ def test_a_last_line_needs_no_newline(client: Client, stand_in: StandIn) -> None
 def test_an_error_line_is_raised_after_what_came_before(client: Client, stand_in: StandIn) -> None:
     stand_in.replies = [[{**DONE, "response": "a", "done": False}, {"error": "the runner died"}]]
     pieces = client.generate(ASK)
-    assert next(pieces).response == "a"
+    assert next(pieces).text == "a"
     with pytest.raises(ServerError, match=r"^the runner died$"):
         next(pieces)
 
@@ -115,3 +126,20 @@ def test_replies_may_lack_what_other_servers_leave_out(client: Client, stand_in:
     stand_in.running = [{"name": "m:latest", "something": "new"}]
     assert [model.name for model in client.models()] == ["m:latest"]
     assert [model.size for model in client.running()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("line", "thought", "text"),
+    [
+        ({"done": True}, "", ""),
+        ({"response": "a", "thinking": None, "context": "new"}, "", "a"),
+        ({"message": {"content": None, "tool_calls": [{}]}}, "", ""),
+        ({"message": {"role": "assistant", "thinking": "b"}}, "b", ""),
+    ],
+)
+def test_lines_may_lack_what_other_servers_leave_out(
+    client: Client, stand_in: StandIn, line: dict[str, Any], thought: str, text: str
+) -> None:
+    stand_in.replies = [[json.dumps(line).encode()]]
+    [piece] = client.generate(ASK)
+    assert (piece.thought, piece.text) == (thought, text)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from remuda.config import Config
+from remuda.config import Config, ModelConfig
 from remuda.plugins import Plugins, load_plugins
 from remuda.testing.scripted import Script, ScriptedPlugin, write_script
 from remuda.testing.server import LiveServer
 
-from .conftest import Remuda
+from .conftest import PNG, Remuda
+from .terminal import Terminal
 
 
 @pytest.fixture
@@ -84,3 +85,74 @@ def test_a_bad_configuration_is_an_error_of_run(
     result = remuda("run", "talker", "hello")
     assert result.exit_code == 1
     assert "prot" in result.stderr
+
+
+TEMPLATE = """\
+{{- range .Messages }}[{{ .Role }}]{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ end -}}
+[assistant]"""
+
+
+@pytest.fixture
+def thinker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
+    """A server with `thinker`, which thinks and whose tokens are characters, and `talker`, which only talks."""
+    thinks = Script(pieces=["<think>", "Let me", " see.", "</think>", "\n\n", "Yes", "."])
+    models = {
+        "thinker": ModelConfig(
+            path=str(write_script(tmp_path / "thinker.json", thinks)), format="scripted", template=TEMPLATE
+        ),
+        "talker": ModelConfig(path=str(write_script(tmp_path / "talker.json", Script())), format="scripted"),
+    }
+    plugins = load_plugins(extra=[("scripted", ScriptedPlugin())])
+    with LiveServer(Config(models=models), plugins) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        yield server
+
+
+@pytest.mark.usefixtures("thinker")
+def test_a_model_thinks_unless_it_is_told_not_to(remuda: Remuda) -> None:
+    shown = "Thinking...\nLet me see.\n...done thinking.\n\nYes.\n"
+    assert remuda("run", "thinker", "sure?").stdout == shown
+    assert remuda("run", "--think=high", "thinker", "sure?").stdout == shown
+    assert remuda("run", "thinker", "sure?", "--hidethinking").stdout == "Yes.\n"
+    assert remuda("run", "thinker", "sure?", "--think=false").stdout == "<think>Let me see.</think>\n\nYes.\n"
+
+
+@pytest.mark.usefixtures("thinker")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--think"], '"talker" does not support thinking'),
+        (["--format", "xml"], 'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object'),
+        (["{folder}/a.png"], "does not support vision"),
+    ],
+)
+def test_what_a_model_cannot_do_the_server_says(remuda: Remuda, tmp_path: Path, flags: list[str], message: str) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    result = remuda("run", "talker", "hello", *(flag.replace("{folder}", str(tmp_path)) for flag in flags))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("thinker")
+def test_a_conversation_remembers_what_was_said_and_thought() -> None:
+    def count(text: str) -> str:
+        return f"prompt eval count:    {len(text)} token(s)"
+
+    before = "[user]first[assistant]<think>Let me see.</think>Yes."
+    with Terminal("run", "thinker", "--verbose") as terminal:
+        terminal.expect(">>> ")
+        terminal.type("first")
+        terminal.expect(count("[user]first[assistant]"))
+        terminal.expect(">>> ")
+        terminal.type("second")
+        assert "Let me see." in terminal.expect(count(f"{before}[user]second[assistant]"))
+        terminal.expect(">>> ")
+        terminal.type("/clear")
+        terminal.expect(">>> ")
+        terminal.type("/set system Be brief.")
+        terminal.expect(">>> ")
+        terminal.type("third")
+        terminal.expect(count("[system]Be brief.[user]third[assistant]"))
+        terminal.expect(">>> ")
+        terminal.type("/bye")
+        assert terminal.ended() == 0

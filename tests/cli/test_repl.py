@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,7 @@ from remuda.cli.client import Client, target_from
 from remuda.cli.conversation import Conversation
 from remuda.cli.repl import Repl
 
-from .conftest import DONE, StandIn
+from .conftest import DONE, PNG, StandIn
 from .terminal import Terminal
 
 
@@ -34,22 +36,41 @@ def converse(talk: Conversation, *lines: str | type[BaseException]) -> list[str]
     return prompts
 
 
-def test_a_reply_is_the_context_of_the_next_question(
+def said(stand_in: StandIn) -> list[list[tuple[str, str]]]:
+    """Role and content of the messages of each question."""
+    return [[(message["role"], message["content"]) for message in asked["messages"]] for asked in stand_in.asked]
+
+
+def questions(stand_in: StandIn) -> list[str]:
+    return [messages[-1][1] for messages in said(stand_in)]
+
+
+def test_questions_and_answers_come_before_the_next_question(
     talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in.replies = [[{**DONE, "response": "one", "context": [1, 2]}], [{**DONE, "context": [1, 2, 3]}], [DONE]]
+    stand_in.replies = [[{**DONE, "response": "one"}], [{**DONE, "response": "two"}]]
     converse(talk, "hello", "and?", "/clear", "again")
-    assert [(asked["prompt"], asked["context"]) for asked in stand_in.asked] == [
-        ("hello", None),
-        ("and?", [1, 2]),
-        ("again", None),
+    assert set(stand_in.paths) == {"/api/chat"}
+    assert said(stand_in) == [
+        [("user", "hello")],
+        [("user", "hello"), ("assistant", "one"), ("user", "and?")],
+        [("user", "again")],
     ]
     assert capsys.readouterr().out.startswith("one\n")
 
 
+def test_what_was_thought_stays_with_the_answer(
+    talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.replies = [[{"thinking": "Let me "}, {"thinking": "see."}, {"response": "Yes."}, DONE]]
+    converse(talk, "a", "b")
+    assert capsys.readouterr().out.startswith("Thinking...\nLet me see.\n...done thinking.\n\nYes.\n")
+    assert [message["thinking"] for message in stand_in.asked[1]["messages"]] == [None, "Let me see.", None]
+
+
 def test_several_lines_between_triple_quotes(talk: Conversation, stand_in: StandIn) -> None:
     prompts = converse(talk, '"""one', "two", 'three"""', '"""in one line"""', '"""/bye"""', 'say """hi"""')
-    assert [asked["prompt"] for asked in stand_in.asked] == ["one\ntwo\nthree", "in one line", "/bye", 'say """hi"""']
+    assert questions(stand_in) == ["one\ntwo\nthree", "in one line", "/bye", 'say """hi"""']
     assert prompts == [">>> ", "... ", "... ", ">>> ", ">>> ", ">>> ", ">>> "]
 
 
@@ -58,13 +79,60 @@ def test_empty_lines_ask_nothing(talk: Conversation, stand_in: StandIn) -> None:
     assert stand_in.asked == []
 
 
-def test_the_system_message_is_sent_when_it_is_new(
+def test_the_system_message_stands_first(
     talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in.says("x", context=[1])
-    converse(talk, '/set system "Be brief."', "a", "b", '/set system """Be', 'long."""', "c", "/clear", "d")
-    assert [asked["system"] for asked in stand_in.asked] == ["Be brief.", None, "Be\nlong.", "Be\nlong."]
+    stand_in.says("x")
+    converse(talk, "a", '/set system "Be brief."', "b", '/set system """Be', 'long."""', "c", "/clear", "d")
+    assert [messages[0] for messages in said(stand_in)] == [
+        ("user", "a"),
+        ("system", "Be brief."),
+        ("system", "Be\nlong."),
+        ("system", "Be\nlong."),
+    ]
+    assert [len(messages) for messages in said(stand_in)] == [1, 4, 6, 2]
     assert capsys.readouterr().out.count("Set system message.\n") == 2
+
+
+def test_thinking_is_switched(talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    converse(talk, "a", "/set think", "b", "/set think high", "c", "/set nothink", "d", "/set think hard", "e")
+    assert [asked["think"] for asked in stand_in.asked] == [None, True, "high", False, False]
+    shown = capsys.readouterr()
+    for line in ("Set 'think' mode.\n", "Set 'think' mode to 'high'.\n", "Set 'nothink' mode.\n"):
+        assert line in shown.out
+    assert shown.err == (
+        'Error: invalid value for /set think: "hard" (must be true, false, high, medium, low, or max)\n'
+    )
+
+
+def test_the_format_is_switched(talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    converse(talk, "/set format json", "a", '/set format {"type": "integer"}', "b", "/set noformat", "c")
+    converse(talk, "/set format {")
+    assert [asked["format"] for asked in stand_in.asked] == ["json", {"type": "integer"}, None]
+    shown = capsys.readouterr()
+    assert "Set format to 'json'.\n" in shown.out
+    assert "Disabled format.\n" in shown.out
+    assert shown.err.startswith("Error: invalid value for /set format: the text is not a JSON object: ")
+
+
+def test_an_image_at_the_beginning_is_no_command(
+    talk: Conversation, stand_in: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "b.png").write_bytes(b"text")
+    converse(talk, f"{tmp_path}/a.png", f"{tmp_path}/b.png", f"{tmp_path}/c.png", "and?")
+    shown = capsys.readouterr()
+    assert shown.err == (
+        f"Added image '{tmp_path}/a.png'\n"
+        f"Error: the file '{tmp_path}/b.png' is neither a JPEG nor a PNG nor a WebP image\n"
+    )
+    assert f"Unknown command '{tmp_path}/c.png'" in shown.out
+    assert questions(stand_in) == ["", "and?"]
+    assert [message["images"] for message in stand_in.asked[-1]["messages"]] == [
+        [b64encode(PNG).decode()],
+        None,
+        None,
+    ]
 
 
 def test_parameters(talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +172,7 @@ def test_modes(talk: Conversation, stand_in: StandIn, capsys: pytest.CaptureFixt
         ("/set", "Available Commands:\n"),
         ("/set system", "Available Commands:\n"),
         ("/set parameter temperature", "Available Commands:\n"),
+        ("/set format", "Available Commands:\n"),
         ("/clear", "Cleared session context\n"),
     ],
 )
@@ -138,7 +207,7 @@ def test_on_a_terminal(stand_in: StandIn) -> None:
     """The whole of it: loading, an answer, one that is stopped, another, the end."""
     stand_in.replies = [
         [{**DONE, "done_reason": "load"}],
-        [{**DONE, "response": "Hello \x1b[31mthere.", "done": False}, {**DONE, "context": [7]}],
+        [{**DONE, "response": "Hello \x1b[31mthere.", "done": False}, DONE],
         [{**DONE, "response": "For ever", "done": False}, b"WAIT"],
         [{**DONE, "response": "Done."}],
     ]
@@ -156,12 +225,27 @@ def test_on_a_terminal(stand_in: StandIn) -> None:
         terminal.expect(">>> ")
         terminal.hang_up()
         assert terminal.ended() == 0
-    assert [(asked["prompt"], asked["context"]) for asked in stand_in.asked] == [
-        ("", None),
-        ("hi", None),
-        ("go on", [7]),
-        ("and now", [7]),
+    assert stand_in.paths == ["/api/generate", *["/api/chat"] * 3]
+    loading, *stand_in.asked = stand_in.asked
+    assert loading["prompt"] == ""
+    before = [("user", "hi"), ("assistant", "Hello \x1b[31mthere.")]
+    assert said(stand_in) == [
+        [("user", "hi")],
+        [*before, ("user", "go on")],
+        [*before, ("user", "and now")],
     ]
+
+
+def test_thinking_is_dim_on_a_terminal(stand_in: StandIn) -> None:
+    stand_in.replies = [[{"thinking": "Hm \x1b[1m"}, {"response": "Yes."}, DONE], [{"thinking": "Hm"}, b"WAIT"]]
+    with Terminal("run", "m", "sure?") as terminal:
+        assert terminal.expect("Yes.\n\n") == ("\x1b[2mThinking...\nHm [1m\n...done thinking.\x1b[0m\n\nYes.\n\n")
+        assert terminal.ended() == 0
+    with Terminal("run", "m", "sure?") as terminal:
+        terminal.expect("Hm")
+        terminal.interrupt()
+        terminal.expect("\x1b[0m")
+        assert terminal.ended() == 130
 
 
 def test_a_prompt_on_a_terminal_is_answered_wrapped(stand_in: StandIn) -> None:

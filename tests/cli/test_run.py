@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .conftest import DONE, Remuda, StandIn
+from .conftest import DONE, PNG, Remuda, StandIn
 
 
 def test_the_answer_goes_to_stdout(remuda: Remuda, stand_in: StandIn) -> None:
@@ -15,7 +19,9 @@ def test_the_answer_goes_to_stdout(remuda: Remuda, stand_in: StandIn) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "Because it is.\n", "")
     [asked] = stand_in.asked
     assert (asked["model"], asked["prompt"]) == ("m", "why so?")
-    assert asked["system"] is asked["keep_alive"] is asked["options"] is asked["context"] is None
+    for name in ("system", "keep_alive", "options", "context", "think", "format", "images"):
+        assert asked[name] is None, name
+    assert stand_in.paths == ["/api/generate"]
 
 
 def test_an_answer_that_ends_its_line_gets_no_second_one(remuda: Remuda, stand_in: StandIn) -> None:
@@ -53,6 +59,118 @@ def test_flags_reach_the_server(remuda: Remuda, stand_in: StandIn) -> None:
         "use_mmap": False,
         "num_ctx": 2048,
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "think"),
+    [
+        (["--think", "m", "p"], True),
+        (["m", "p", "--think"], True),
+        (["--think=true", "m", "p"], True),
+        (["m", "p", "--think=false"], False),
+        (["m", "p", "--think=max"], "max"),
+        (["m", "p", "--", "--think"], None),
+    ],
+)
+def test_think_takes_no_word_after_it(
+    remuda: Remuda, stand_in: StandIn, flags: list[str], think: bool | str | None
+) -> None:
+    assert remuda("run", *flags).exit_code == 0
+    [asked] = stand_in.asked
+    assert (asked["model"], asked["think"]) == ("m", think)
+    assert asked["prompt"] == ("p --think" if think is None else "p")
+
+
+@pytest.mark.parametrize("value", ["", "yes", "True", 'a"b'])
+def test_another_level_of_thinking_is_refused(remuda: Remuda, stand_in: StandIn, value: str) -> None:
+    result = remuda("run", "m", "p", f"--think={value}")
+    assert (result.exit_code, stand_in.asked) == (1, [])
+    assert result.stderr == (
+        f"Error: invalid value for --think: {json.dumps(value)} (must be true, false, high, medium, low, or max)\n"
+    )
+
+
+def test_loading_says_too_whether_to_think(remuda: Remuda, stand_in: StandIn) -> None:
+    """So that a model which cannot is refused before a conversation begins."""
+    remuda("run", "m", "--think")
+    assert (stand_in.asked[0]["prompt"], stand_in.asked[0]["think"]) == ("", True)
+
+
+THOUGHTS = [{"thinking": "Let "}, {"thinking": "me see.\n"}, {"response": "Yes"}, {"response": "."}, DONE]
+
+
+def test_thinking_stands_before_the_answer(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.replies = [THOUGHTS]
+    assert remuda("run", "m", "p").stdout == "Thinking...\nLet me see.\n...done thinking.\n\nYes.\n"
+
+
+def test_thinking_can_be_hidden(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.replies = [THOUGHTS]
+    assert remuda("run", "m", "p", "--hidethinking").stdout == "Yes.\n"
+    assert stand_in.asked[0]["think"] is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        ([{"thinking": "Hm"}, DONE], "Thinking...\nHm\n...done thinking.\n\n"),
+        (
+            [{"response": "a"}, {"thinking": "b"}, {**DONE, "response": "c"}],
+            "a\nThinking...\nb\n...done thinking.\n\nc\n",
+        ),
+        ([{**DONE, "thinking": "a", "response": "b"}], "Thinking...\na\n...done thinking.\n\nb\n"),
+    ],
+    ids=["no answer", "between answers", "in one line"],
+)
+def test_thinking_is_always_ended(
+    remuda: Remuda, stand_in: StandIn, lines: list[dict[str, Any] | bytes], shown: str
+) -> None:
+    stand_in.replies = [lines]
+    assert remuda("run", "m", "p").stdout == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("json", "json"),
+        ("", None),
+        ('{"type": "object", "required": ["b", "a"]}', {"type": "object", "required": ["b", "a"]}),
+        ("@{file}", {"type": "string"}),
+    ],
+)
+def test_a_format_reaches_the_server(remuda: Remuda, stand_in: StandIn, tmp_path: Path, text: str, value: Any) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('\n{"type": "string"}\n')
+    assert remuda("run", "m", "p", "--format", text.replace("{file}", str(file))).exit_code == 0
+    assert stand_in.asked[0]["format"] == value
+
+
+def test_what_goes_to_a_file_is_what_the_model_said(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.says("a\x1b[31mb\r\n")
+    assert remuda("run", "m", "p").stdout_bytes == b"a\x1b[31mb\r\n"
+
+
+def test_images_of_the_prompt_go_along(remuda: Remuda, stand_in: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    result = remuda("run", "m", f"what is {tmp_path}/a.png", "?", input=f"piped {tmp_path}/a.png")
+    assert (result.exit_code, result.stderr) == (0, f"Added image '{tmp_path}/a.png'\n")
+    [asked] = stand_in.asked
+    assert asked["prompt"] == f"piped {tmp_path}/a.png what is ?"
+    assert asked["images"] == [b64encode(PNG).decode()]
+
+
+def test_an_image_alone_is_a_question(remuda: Remuda, stand_in: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    remuda("run", "m", f"{tmp_path}/a.png")
+    [asked] = stand_in.asked
+    assert (asked["prompt"], len(asked["images"])) == (" ", 1)
+
+
+def test_a_bad_image_is_refused_before_anything_is_asked(remuda: Remuda, stand_in: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"GIF89a")
+    result = remuda("run", "m", f"what is {tmp_path}/a.png")
+    assert (result.exit_code, stand_in.asked) == (1, [])
+    assert result.stderr == f"Error: the file '{tmp_path}/a.png' is neither a JPEG nor a PNG nor a WebP image\n"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_changed_table_would_be_noticed(generate: ModuleType) -> None:
     [
         ("options", "options", {""}),
         ("errors", "errors", {""}),
-        ("configuration", "settings", {"ServerConfig", "LimitsConfig", "ModelConfig", "RouteConfig"}),
+        ("configuration", "settings", {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}),
         ("cli", "command", {"", *make_cli(Plugins).commands}),
     ],
 )
@@ -71,12 +71,23 @@ def test_the_examples_of_all_hooks_are_one_good_plugin(generate: ModuleType, tmp
     plugins.lifespans(None)
     assert plugin.fault == ""
     assert plugin.hooks == sorted(generate.hook_names())
-    assert plugin.provides == ["backend steam", "template engine plain", "model steam:tiny"]
+    assert plugin.provides == [
+        "backend steam",
+        "template engine plain",
+        "format haiku",
+        "parser asides",
+        "filter redact",
+        "model steam:tiny",
+    ]
 
 
 FIELDS = [
     ("POST /api/generate", wire.GenerateRequest),
     ("POST /api/generate", wire.GenerateResponse),
+    ("POST /api/chat", wire.ChatRequest),
+    ("POST /api/chat", wire.ChatMessage),
+    ("POST /api/chat", wire.ChatResponse),
+    ("POST /api/chat", wire.ReplyMessage),
     ("GET /api/tags", wire.TagsModel),
     ("GET /api/tags", wire.TagsDetails),
     ("GET /api/ps", wire.PsModel),

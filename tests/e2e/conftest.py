@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     plugins = load_plugins(extra=[("scripted", ScriptedPlugin())])
     weights = next(entry.weights for entry in plugins.models.values() if str(entry.name) == DEMO)
     (folder / "copy.gguf").symlink_to(weights)
-    script = write_script(folder / "script.json", Script(pieces=["tick "], repeat=1000, delay=0.01))
+    script = write_script(folder / "script.json", Script(pieces=["tick ", "tock "], repeat=500, delay=0.01))
     models = {
         COPY: ModelConfig(path=str(folder / "copy.gguf")),
         SCRIPTED: ModelConfig(path=str(script), format="scripted"),

@@ -59,9 +59,9 @@ def test_the_ollama_client_raises_what_the_server_says(official: ollama.Client) 
     with pytest.raises(ollama.ResponseError, match="top_k") as caught:
         official.generate(DEMO, QUESTION, options={"top_k": 2**63})
     assert caught.value.status_code == 400
-    with pytest.raises(ollama.ResponseError, match="format") as caught:
-        official.generate(DEMO, QUESTION, format="json")
-    assert caught.value.status_code == 501
+    with pytest.raises(ollama.ResponseError, match="strin") as caught:
+        official.generate(DEMO, QUESTION, format={"type": "strin"})
+    assert caught.value.status_code == 400
 
 
 @pytest.mark.anyio

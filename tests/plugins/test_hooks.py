@@ -38,6 +38,18 @@ class _Every:
         register("mine", dict)
 
     @hookimpl
+    def remuda_register_formats(self, register: RegisterFactory) -> None:
+        register("mine", dict)
+
+    @hookimpl
+    def remuda_register_parsers(self, register: RegisterFactory) -> None:
+        register("mine", dict)
+
+    @hookimpl
+    def remuda_register_filters(self, register: RegisterFactory) -> None:
+        register("mine", dict)
+
+    @hookimpl
     def remuda_select_backend(self, model: ModelEntry) -> str | None:
         return "mine" if model is ENTRY else None
 
@@ -88,6 +100,18 @@ def test_remuda_register_models(plugins: Plugins) -> None:
 
 def test_remuda_register_templates(plugins: Plugins) -> None:
     assert plugins.templates.names() == ["mine"]
+
+
+def test_remuda_register_formats(plugins: Plugins) -> None:
+    assert plugins.formats.names() == ["mine"]
+
+
+def test_remuda_register_parsers(plugins: Plugins) -> None:
+    assert plugins.parsers.names() == ["mine"]
+
+
+def test_remuda_register_filters(plugins: Plugins) -> None:
+    assert plugins.filters.names() == ["mine"]
 
 
 def test_remuda_select_backend(plugins: Plugins) -> None:

@@ -31,7 +31,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_built_in_plugins_provide_what_they_should() -> None:
     provided = {plugin.name: plugin.provides for plugin in load_plugins().describe()}
     assert "backend llamacpp" in provided["llamacpp"]
-    assert "template engine jinja" in provided["jinja"]
+    assert "template engine jinja" in provided["templates"]
     assert not any(plugin.fault for plugin in load_plugins().describe())
 
 

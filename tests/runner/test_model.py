@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from remuda.backend import Done, Text
+from remuda.engine import Engine, LoadSpec
 from remuda.errors import BadRequest, EngineError, LoadFailed, PromptTooLong, RunnerDied
-from remuda.testing.scripted import Script
+from remuda.output import Constraint
+from remuda.runner.session import Session
+from remuda.testing.scripted import Script, ScriptedEngine
 
 from .conftest import Loader, job, read
 
@@ -239,6 +242,100 @@ async def test_unloading_ends_the_process_even_when_it_hangs(load: Loader) -> No
 async def test_tokens_there_and_back(load: Loader) -> None:
     model = await load(Script())
     assert await model.detokenize(await model.tokenize("é😀")) == "é😀"
+
+
+CONSTRAINT = Constraint(grammar="start: /a+/")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "reason"),
+    [
+        ({"options": {"num_predict": 2}}, "ab!", "length"),
+        ({"options": {"num_predict": 2, "stop": ("b!", "c", "!")}}, "ab!", "length"),
+        ({"options": {"num_predict": 0}}, "", "length"),
+        ({"options": {"stop": ("b",)}}, "a", "stop"),
+        ({"limit": 7, "shift": False}, "ab!", "length"),
+        ({"limit": 7, "shift": False, "options": {"num_predict": 2}}, "ab!", "length"),
+        ({}, "abc", "stop"),
+    ],
+)
+async def test_a_constrained_text_that_is_cut_gets_what_it_lacks(
+    load: Loader, fields: dict[str, Any], text: str, reason: str
+) -> None:
+    model = await load(Script(pieces=["a", "b", "c"], tail="!"))
+    got, done = await read(model.generate(job("hello", constraint=CONSTRAINT, **fields)))
+    assert isinstance(done, Done)
+    assert (got, done.reason) == (text, reason)
+    free, _ = await read(model.generate(job("hello", **fields)))
+    assert free == text.rstrip("!")
+    assert (await model.stats()).running == 0
+
+
+async def test_half_a_character_and_its_tail_leave_as_one(load: Loader) -> None:
+    model = await load(Script(pieces=["\xf0\x9f"], raw_bytes=True, repeat=9, tail="x"))
+    got, _ = await read(model.generate(job(constraint=CONSTRAINT, options={"num_predict": 1})))
+    assert got == "\ufffdx"
+
+
+@pytest.mark.parametrize(("limit", "tokens"), [(0, 50), (1, 4), (30, 33), (60, 50)])
+async def test_equal_tokens_in_a_row_end_the_text(load: Loader, limit: int, tokens: int) -> None:
+    pieces = ["a", "b", *["x", " x ", "x\n"] * 16]
+    model = await load(Script(pieces=pieces))
+    text, done = await read(model.generate(job(repeat_limit=limit)))
+    assert isinstance(done, Done)
+    assert (done.reason, done.output_tokens) == ("repeat" if tokens < 50 else "stop", tokens)
+    assert text == "".join(pieces[:tokens])
+
+
+async def test_a_text_that_ends_for_repeats_is_completed_too(load: Loader) -> None:
+    model = await load(Script(pieces=["x"], repeat=50, tail="!"))
+    text, done = await read(model.generate(job(repeat_limit=2, constraint=CONSTRAINT)))
+    assert isinstance(done, Done)
+    assert (text, done.reason) == ("xxx!", "repeat")
+
+
+async def test_each_token_brings_its_log_probability(load: Loader) -> None:
+    model = await load(Script(pieces=["a", "bcd"]))
+    events = [event async for event in model.generate(job(logprobs=2))]
+    texts = [event for event in events if isinstance(event, Text)]
+    assert [(text.text, [told.data for told in text.logprobs]) for text in texts] == [("a", [b"a"]), ("bcd", [b"bcd"])]
+    assert texts[1].logprobs[0].logprob == -3 / 8
+    assert [told.data for told in texts[1].logprobs[0].top] == [b"bcd", b"bcd1"]
+    plain = [event async for event in model.generate(job())]
+    assert [event.logprobs for event in plain if isinstance(event, Text)] == [[], []]
+
+
+async def test_text_that_is_held_back_holds_no_log_probability_back(load: Loader) -> None:
+    model = await load(Script(pieces=["\xc3", "\xa9", "S", "T", "x"], raw_bytes=True))
+    events = [event async for event in model.generate(job(logprobs=0, options={"stop": ("STOP",)}))]
+    texts = [event for event in events if isinstance(event, Text)]
+    assert [text.text for text in texts] == ["", "é", "", "", "STx"]
+    assert [told.data for text in texts for told in text.logprobs] == [b"\xc3", b"\xa9", b"S", b"T", b"x"]
+
+
+async def test_a_slow_reader_gets_every_log_probability_in_order(load: Loader) -> None:
+    pieces = [str(number) for number in range(1000)]
+    model = await load(Script(pieces=pieces))
+    async with aclosing(model.generate(job(logprobs=0))) as stream:
+        events = [await anext(stream)]
+        while (await model.stats()).running:
+            pass
+        events += [event async for event in stream]
+    texts = [event for event in events if isinstance(event, Text)]
+    assert [told.data.decode() for text in texts for told in text.logprobs] == pieces
+    assert "".join(text.text for text in texts) == "".join(pieces)
+    assert len(texts) < 600
+
+
+async def test_an_engine_without_constraints_or_images_refuses_them() -> None:
+    class Plain(ScriptedEngine):
+        compile = Engine.compile
+
+    engine = Plain(Script(), LoadSpec(name="m", weights="", context=64, parallel=1))
+    with pytest.raises(BadRequest, match="format"):
+        Session(1, job(constraint=CONSTRAINT), engine)
+    with pytest.raises(BadRequest, match="images"):
+        Session(1, job(images=[b"GIF89a"]), engine)
 
 
 def _children() -> set[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
 from remuda.runner.text import TextGate
@@ -32,6 +33,23 @@ def test_what_only_began_like_a_stop_string_is_let_go() -> None:
 
 def test_the_earliest_stop_string_wins_and_empty_ones_are_nothing() -> None:
     assert "".join(_pour(TextGate(["b", "abc", ""]), [b"xabc"])) == "x"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "tail", "text"),
+    [
+        ([b"ab"], b"", "ab"),
+        ([b"a\xf0\x9f"], b"\xa6\x84}", "a🦄}"),
+        ([b"a S"], b"TOP}", "a STOP}"),
+        ([b"a S"], b"", "a S"),
+        ([b"STOP"], b"}", ""),
+    ],
+)
+def test_a_tail_completes_the_text_whatever_stop_string_it_completes(
+    chunks: list[bytes], tail: bytes, text: str
+) -> None:
+    gate = TextGate(["STOP"])
+    assert "".join(map(gate.feed, chunks)) + gate.finish(tail) == text
 
 
 @given(

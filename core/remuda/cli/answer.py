@@ -6,41 +6,50 @@ import shutil
 import sys
 from collections.abc import Generator
 from contextlib import closing
+from typing import Final
 
 import click
+from msgspec import Struct
 
 from .client import Piece, ServerError
 from .humanize import short_duration
 from .wrap import WordWrap, harmless
 
-__all__ = ["show_answer", "show_stats"]
+__all__ = ["Answer", "show_answer", "show_stats"]
 
-_NARROWEST = 10
+_NARROWEST: Final = 10
+_DIM: Final = "\x1b[2m"
+_PLAIN: Final = "\x1b[0m"
 
 
-def show_answer(pieces: Generator[Piece, None, None], *, wrap: bool) -> Piece:
-    """Write the answer to stdout as it comes; returns its last line, with the metrics.
+class Answer(Struct, frozen=True):
+    """A complete answer; `last` is its last line, with the metrics."""
+
+    text: str
+    thinking: str
+    last: Piece
+
+
+def show_answer(pieces: Generator[Piece, None, None], *, wrap: bool, hide_thinking: bool = False) -> Answer:
+    """Write the answer to stdout as it comes, what the model thought before it between two marks.
 
     A terminal gets it without control characters, wrapped at words if `wrap`; anything else gets it as it is.
     Left early (Ctrl-C, a broken pipe), it closes the connection, and the server stops generating.
     """
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns - 1
-    wrapper = WordWrap(width) if terminal and wrap and width >= _NARROWEST else None
-    last, ended = Piece(), True
-    with closing(pieces):
+    texts: list[str] = []
+    thoughts: list[str] = []
+    last, screen = Piece(), _Screen(wrap)
+    with closing(screen), closing(pieces):
         for last in pieces:
-            text = harmless(last.response) if terminal else last.response
-            if text:
-                click.echo(wrapper.feed(text) if wrapper else text, nl=False)
-                ended = text.endswith("\n")
-    if not last.done:
-        raise ServerError("the stream ended before the answer did", 200)
-    if not ended:
-        click.echo()
-    if terminal:
-        click.echo()
-    return last
+            texts.append(last.text)
+            thoughts.append(last.thought)
+            if not hide_thinking:
+                screen.think(last.thought)
+            screen.say(last.text)
+        if not last.done:
+            raise ServerError("the stream ended before the answer did", 200)
+        screen.finish()
+    return Answer("".join(texts), "".join(thoughts), last)
 
 
 def show_stats(last: Piece) -> None:
@@ -58,6 +67,64 @@ def show_stats(last: Piece) -> None:
     for label, value, text in rows:
         if value:
             click.echo(f"{label:22}{text}", err=True)
+
+
+class _Screen:
+    """Stdout. On a terminal thinking is dim; `close` ends that, whatever happened."""
+
+    def __init__(self, wrap: bool) -> None:
+        self._terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns - 1
+        self._wrapper = WordWrap(width) if self._terminal and wrap and width >= _NARROWEST else None
+        self._thinking = False
+        self._line_ended = True
+
+    def think(self, text: str) -> None:
+        if text and not self._thinking:
+            self._end_line()
+            self._thinking = True
+            self._style(_DIM)
+            self._write("Thinking...\n")
+        self._write(text)
+
+    def say(self, text: str) -> None:
+        if text:
+            self._end_thinking()
+            self._write(text)
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        self._end_thinking()
+        self._end_line()
+        if self._terminal:
+            click.echo()
+
+    def close(self) -> None:
+        if self._thinking:
+            self._thinking = False
+            self._style(_PLAIN)
+
+    def _end_thinking(self) -> None:
+        if self._thinking:
+            self._end_line()
+            self._write("...done thinking.")
+            self.close()
+            self._write("\n\n")
+
+    def _end_line(self) -> None:
+        if not self._line_ended:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        text = harmless(text) if self._terminal else text
+        if text:
+            # click would take escape sequences out of what goes to a file; what goes to a terminal has none.
+            click.echo(self._wrapper.feed(text) if self._wrapper else text, nl=False, color=True)
+            self._line_ended = text.endswith("\n")
+
+    def _style(self, code: str) -> None:
+        if self._terminal:
+            click.echo(code, nl=False, color=True)
 
 
 def _rate(tokens: int, nanoseconds: int) -> str:

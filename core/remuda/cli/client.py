@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Struct, field
 
 from ..config import is_loopback, near_host, parse_host, url_of
-from ..wire import GenerateRequest, encode
+from ..wire import ChatRequest, GenerateRequest, encode
 
 if TYPE_CHECKING:  # httpx takes as long to import as everything else here together: only when a request is made
     import httpx
 
-__all__ = ["Client", "Listed", "Piece", "Running", "ServerError", "Target", "Unreachable", "target_from"]
+__all__ = ["Client", "Listed", "Piece", "Running", "Said", "ServerError", "Target", "Unreachable", "target_from"]
 
 T = TypeVar("T")
 
@@ -57,13 +57,20 @@ class Running(Struct):
     expires_at: str = "0001-01-01T00:00:00Z"
 
 
-class Piece(Struct):
-    """A line of `/api/generate`. Durations in nanoseconds."""
+class Said(Struct):
+    """The message in a line of `/api/chat`. Some servers write null for an empty text."""
 
-    response: str = ""
+    content: str | None = None
+    thinking: str | None = None
+
+
+class Piece(Struct):
+    """A line of `/api/generate` or of `/api/chat`. Durations in nanoseconds."""
+
+    response: str | None = None
+    thinking: str | None = None
+    message: Said | None = None
     done: bool = False
-    done_reason: str | None = None
-    context: list[int] | None = None
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
@@ -71,6 +78,15 @@ class Piece(Struct):
     eval_count: int = 0
     eval_duration: int = 0
     error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the model says, without what it thinks."""
+        return (self.message.content if self.message else self.response) or ""
+
+    @property
+    def thought(self) -> str:
+        return (self.message.thinking if self.message else self.thinking) or ""
 
 
 class ServerError(click.ClickException):
@@ -116,7 +132,14 @@ class Client:
 
     def generate(self, request: GenerateRequest) -> Generator[Piece, None, None]:
         """The lines of the answer as they come. Closing it closes the connection, and so ends the work behind it."""
-        with self._sent("POST", "/api/generate", encode(request)) as response:
+        return self._answer("/api/generate", encode(request))
+
+    def chat(self, request: ChatRequest) -> Generator[Piece, None, None]:
+        """As `generate`, for a conversation."""
+        return self._answer("/api/chat", encode(request))
+
+    def _answer(self, path: str, body: bytes) -> Generator[Piece, None, None]:
+        with self._sent("POST", path, body) as response:
             for line in _lines(response.iter_bytes()):
                 piece = _decode(line, Piece)
                 if piece.error:

@@ -5,24 +5,37 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable
+from typing import Final
 
 import click
 
 from ..errors import RemudaError
-from .conversation import Conversation, option_from
+from .conversation import Conversation
+from .question import begins_with_image, question_from
+from .values import format_from, option_from, think_from
 
 __all__ = ["Repl"]
 
 _QUOTES = '"""'
+_MODES: Final[dict[str, tuple[str, bool]]] = {
+    "verbose": ("verbose", True),
+    "quiet": ("verbose", False),
+    "wordwrap": ("wrap", True),
+    "nowordwrap": ("wrap", False),
+    "nothink": ("think", False),
+}
 _HELP = """Available Commands:
   /set parameter NAME VALUE...   Set an option of the model, such as temperature
   /set system TEXT               Set the system message
+  /set think [LEVEL] | nothink   Have the model think first, or not; LEVEL is high, medium, low or max
+  /set format json | noformat    Have it answer in JSON, or not; also a JSON Schema, or @FILE with one
   /set verbose | quiet           Show or hide times and rates after each answer
   /set wordwrap | nowordwrap     Wrap lines at words, or do not
   /clear                         Forget what was said
   /bye                           Leave (also Ctrl + d)
   /?, /help                      This help
 
+Paths of images in a question are taken out, and the images are shown to the model.
 Use \"\"\" to begin and end a text of several lines. Ctrl + c stops an answer; what it said is then forgotten.
 """
 
@@ -58,7 +71,8 @@ class Repl:
         line = self._read_line(">>> ")
         head, quotes, rest = line.partition(_QUOTES)
         if not quotes or head.strip() not in {"", "/set system"}:
-            return line.lstrip().startswith("/"), line.strip()
+            text = line.strip()
+            return text.startswith("/") and not begins_with_image(text), text
         lines = [rest]
         while _QUOTES not in lines[-1]:
             lines.append(self._read_line("... "))
@@ -67,7 +81,7 @@ class Repl:
 
     def _ask(self, text: str) -> None:
         try:
-            self._talk.ask(text)
+            self._talk.ask(question_from(text))
         except KeyboardInterrupt:
             click.echo("\n")
 
@@ -91,25 +105,32 @@ class Repl:
 
     def _set(self, text: str) -> None:
         what, _, value = text.partition(" ")
-        modes = {"verbose": ("verbose", True), "quiet": ("verbose", False)}
-        modes |= {"wordwrap": ("wrap", True), "nowordwrap": ("wrap", False)}
-        if what in modes:
-            setattr(self._talk, *modes[what])
+        value = value.strip()
+        if what in _MODES:
+            setattr(self._talk, *_MODES[what])
             click.echo(f"Set '{what}' mode.")
-        elif what == "system" and value.strip():
-            self._talk.set_system(_unquoted(value))
+        elif what == "think":
+            self._talk.think = think_from(value or "true", "/set think")
+            click.echo(f"Set 'think' mode to '{value}'." if value else "Set 'think' mode.")
+        elif what == "noformat":
+            self._talk.format = None
+            click.echo("Disabled format.")
+        elif what == "format" and value:
+            self._talk.format = format_from(value, "/set format")
+            click.echo(f"Set format to '{value}'.")
+        elif what == "system" and value:
+            self._talk.system = _unquoted(value)
             click.echo("Set system message.")
         elif what == "parameter" and len(value.split()) > 1:
             name, *texts = value.split()
             proper, checked = option_from(name, texts)
             self._talk.options[proper] = checked
             click.echo(f"Set parameter '{name}' to '{', '.join(texts)}'")
-        elif what in {"system", "parameter"}:
+        elif what in {"format", "parameter", "system"}:
             click.echo(_HELP)
         else:
             click.echo(f"Unknown command '/set {what}'. Type /? for help")
 
 
 def _unquoted(text: str) -> str:
-    text = text.strip()
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text

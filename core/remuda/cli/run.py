@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from .conversation import Conversation, option_from
+from .conversation import Conversation
 from .embedded import reached_client
 from .group import LoadPlugins
+from .question import Question, question_from
 from .repl import Repl
+from .values import format_from, option_from, think_from
 
 __all__ = ["run"]
 
@@ -20,7 +22,16 @@ this machine, a server is started for this one command, with the configuration t
 """
 
 
-@click.command(epilog=_EPILOG)
+class _Run(click.Command):
+    """`--think` alone means true, and never takes the word after it, which is the model or the prompt."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        flags = ["--think=true" if arg == "--think" else arg for arg in args[:end]]
+        return super().parse_args(ctx, flags + args[end:])
+
+
+@click.command(cls=_Run, epilog=_EPILOG)
 @click.argument("model")
 @click.argument("prompt", nargs=-1)
 @click.option("--verbose", is_flag=True, help="Write the times and rates to stderr after the answer.")
@@ -28,6 +39,16 @@ this machine, a server is started for this one command, with the configuration t
 @click.option("--nowordwrap", is_flag=True, help="Do not wrap lines at words on a terminal.")
 @click.option("--system", default="", metavar="TEXT", help="The system message.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the model; repeatable.")
+@click.option(
+    "--format", "format_text", metavar="F", help="Answer in this format: json, a JSON Schema, or @FILE with one."
+)
+@click.option(
+    "--think",
+    "think_text",
+    metavar="[=V]",
+    help="Think first: true (as without =V), false, high, medium, low or max.",
+)
+@click.option("--hidethinking", is_flag=True, help="Do not show what the model thinks.")
 @click.pass_obj
 def run(
     load: LoadPlugins,
@@ -38,21 +59,29 @@ def run(
     nowordwrap: bool,
     system: str,
     options: tuple[str, ...],
+    format_text: str | None,
+    think_text: str | None,
+    hidethinking: bool,
 ) -> None:
     """Ask MODEL something, and write the answer as it comes.
 
-    What is piped in is put before PROMPT. With neither, on a terminal, a conversation begins: type /? in it.
+    What is piped in is put before PROMPT. With neither, on a terminal, a conversation begins: type /? in it. Paths of
+    images in PROMPT (.jpg, .jpeg, .png, .webp, beginning with /, ./, ../ or ~) are taken out, and the images are shown
+    to the model.
 
     \b
       remuda run smollm2:135m "Why is the sky blue?"
       remuda run smollm2:135m --option temperature=0 --option num_predict=50 "Count to ten."
+      remuda run smollm2:135m --format json "Three colours, as JSON."
       cat README.md | remuda run smollm2:135m "Sum this up:"
       remuda run smollm2:135m
     """
     typing = sys.stdin is not None and sys.stdin.isatty()  # None: it was closed before this process began
     piped = "" if typing or sys.stdin is None else sys.stdin.buffer.read().decode("utf-8", "replace")
-    question = " ".join((*([piped] if piped else []), *prompt))
     chosen = _options(options)
+    think = think_from(think_text, "--think") if think_text is not None else None
+    format = format_from(format_text, "--format") if format_text else None
+    question = _question(piped, " ".join(prompt))
     try:
         with reached_client(load) as client:
             talk = Conversation(
@@ -60,12 +89,15 @@ def run(
                 model=model,
                 keep_alive=keepalive,
                 options=chosen,
+                think=think,
+                format=format,
                 verbose=verbose,
                 wrap=not nowordwrap,
+                hide_thinking=hidethinking,
                 system=system,
             )
-            if question:
-                talk.ask(question)
+            if question.text or question.images:
+                talk.ask_once(question)
             else:
                 talk.load()
                 if typing and sys.stdout.isatty():
@@ -73,6 +105,12 @@ def run(
     except KeyboardInterrupt:
         click.echo()
         sys.exit(_INTERRUPTED)
+
+
+def _question(piped: str, typed: str) -> Question:
+    """Only what was typed may name files: who wrote what is piped in need not be who runs this."""
+    question = question_from(typed)
+    return Question(" ".join(text for text in (piped, question.text) if text), question.images)
 
 
 def _options(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ..errors import ModelNotFound
+from ..errors import BadRequest, ModelNotFound
 from .entry import ModelEntry
 from .facts import ModelFacts, file_digest, read_facts
 from .gguf import GGUFError
 from .name import parse_name
+from .source import without_source
 
 __all__ = ["Catalog"]
 
@@ -30,11 +31,22 @@ class Catalog:
         return list(self._entries.values())
 
     def find(self, name: str) -> ModelEntry:
-        """Raises `BadRequest` for what is no name, and `ModelNotFound`, which repeats it as typed."""
-        entry = self._entries.get(parse_name(name).key)
+        """Raises `BadRequest` for what is no name, `ModelNotFound`, which repeats it as typed, and `Forbidden` for the
+        cloud.
+
+        A model whose own tag is `local` or `cloud` is found before these are read as a source.
+        """
+        plain = without_source(name) if not self._is_known(name) else name
+        entry = self._entries.get(parse_name(plain).key)
         if entry is None:
             raise ModelNotFound(name)
         return entry
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            return parse_name(name).key in self._entries
+        except BadRequest:
+            return False
 
     def facts(self, entry: ModelEntry) -> ModelFacts:
         """Blocking. Raises `GGUFError`."""

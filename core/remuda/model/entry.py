@@ -20,9 +20,17 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """What kind of file it is; backends say which formats they take."""
     backend: str | None = None
     """The backend that must serve it, when the model itself says so."""
+    projector: Path | None = None
+    """The weights that make images readable to the model: a second file."""
     template: str | None = None
-    """A prompt template that replaces the one in the weights."""
+    """A prompt template beside the one in the weights, for the engine `template_engine`."""
+    template_engine: str | None = None
+    """The template engine that must be used; None is `go` for `template` and `jinja` for the one in the weights."""
+    parser: str | None = None
+    """The output parser that must be used."""
     system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    """A conversation, as role and content, that every chat with this model begins with."""
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Checked options (`remuda.wire.parse_options`) that lie between the defaults and the request's."""
     source: str = ""

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from ..wire.models import Details
 from .entry import ModelEntry
 from .gguf import GGUFError, GGUFHeader, read_header
+from .infill import INFILL_KEYS, INFILL_TEXTS, infill_tokens
 
 __all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
 
@@ -40,6 +41,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     chat_template: str = ""
     bos_token: str = ""
     eos_token: str = ""
+    infill: tuple[str, str, str] | None = None
+    """What to write before the text, before what follows the hole, and before the answer, for a text with a hole."""
 
 
 def read_facts(entry: ModelEntry) -> ModelFacts:
@@ -51,7 +54,7 @@ def read_facts(entry: ModelEntry) -> ModelFacts:
     if entry.format != "gguf":
         details = Details(format=entry.format, family=entry.format, families=[entry.format])
         return ModelFacts(details=details, size=stat.st_size, modified=stat.st_mtime, capabilities=["completion"])
-    header, tokens = read_header(entry.weights, (_BOS, _EOS))
+    header, tokens = read_header(entry.weights, (_BOS, _EOS, *INFILL_KEYS), INFILL_TEXTS)
     family = header.architecture
     return ModelFacts(
         details=Details(
@@ -65,10 +68,11 @@ def read_facts(entry: ModelEntry) -> ModelFacts:
         modified=stat.st_mtime,
         context_length=header.of_architecture("context_length"),
         embedding_length=header.of_architecture("embedding_length"),
-        capabilities=_capabilities(header),
+        capabilities=_capabilities(header, entry),
         chat_template=header.text(_TEMPLATE),
         bos_token=tokens.get(_BOS, ""),
         eos_token=tokens.get(_EOS, ""),
+        infill=infill_tokens(tokens),
     )
 
 
@@ -96,8 +100,13 @@ def _trim(text: str, whole: bool) -> str:
     return text.partition(".")[0] if whole else text
 
 
-def _capabilities(header: GGUFHeader) -> list[str]:
-    """In the protocol's order (Ollama API, "Capabilities"), from the header alone."""
+def _capabilities(header: GGUFHeader, entry: ModelEntry) -> list[str]:
+    """In the protocol's order (Ollama API, "Capabilities"), from the headers alone."""
     found = ["embedding" if f"{header.architecture}.pooling_type" in header.values else "completion"]
     found += [name for name in ("vision", "audio") if f"{header.architecture}.{name}.block_count" in header.values]
+    if entry.projector is not None:
+        projector, _ = read_header(entry.projector)
+        for name in ("vision", "audio"):
+            if projector.values.get(f"clip.has_{name}_encoder") is True and name not in found:
+                found.append(name)
     return found

@@ -36,11 +36,12 @@ class GGUFError(LoadFailed):
 
 
 class ArrayPlace(Struct, frozen=True):
-    """An array that was skipped: its element type, its length and where its elements begin."""
+    """An array that was skipped: its element type, its length, and where its elements begin and end."""
 
     kind: int
     length: int
     offset: int
+    end: int
 
 
 class GGUFHeader(Struct, frozen=True, kw_only=True):
@@ -70,8 +71,12 @@ class GGUFHeader(Struct, frozen=True, kw_only=True):
         return self.number(f"{self.architecture}.{key}")
 
 
-def read_header(path: Path, wanted: tuple[str, ...] = ()) -> tuple[GGUFHeader, dict[str, str]]:
+def read_header(
+    path: Path, wanted: tuple[str, ...] = (), texts: tuple[str, ...] = ()
+) -> tuple[GGUFHeader, dict[str, str]]:
     """The header, and for each key of `wanted` that holds a token id, that token's text.
+
+    Each of `texts` that is a token by itself is in that mapping too, as its own value.
 
     Blocking: tens of milliseconds for a large vocabulary. Raises `GGUFError`.
     """
@@ -79,7 +84,7 @@ def read_header(path: Path, wanted: tuple[str, ...] = ()) -> tuple[GGUFHeader, d
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             reader = _Reader(data)
             header = reader.header()
-            return header, dict(reader.tokens(header, wanted))
+            return header, dict(reader.tokens(header, wanted)) | {text: text for text in reader.present(header, texts)}
     except FileNotFoundError:
         raise GGUFError("the weights are not there any more") from None
     except (OSError, ValueError) as error:
@@ -106,15 +111,27 @@ class _Reader:
         parameters = sum(self._tensor() for _ in range(tensors))
         return GGUFHeader(version=version, values=values, tensors=tensors, parameters=parameters)
 
+    def present(self, header: GGUFHeader, texts: tuple[str, ...]) -> Iterator[str]:
+        """Those of `texts` that the vocabulary has: each is looked for with its length before it, as it is stored."""
+        place = _vocabulary(header)
+        for text in texts if place else ():
+            data = text.encode()
+            if place and self._data.find(struct.pack("<Q", len(data)) + data, place.offset, place.end) >= 0:
+                yield text
+
     def tokens(self, header: GGUFHeader, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        place = header.values.get("tokenizer.ggml.tokens")
-        if not isinstance(place, ArrayPlace) or place.kind != _STRING:
+        place = _vocabulary(header)
+        if place is None:
             return
-        ids = {header.values[key]: key for key in wanted if isinstance(header.values.get(key), int)}
+        ids: dict[int, list[str]] = {}
+        for key in wanted:
+            if isinstance(id := header.values.get(key), int):
+                ids.setdefault(id, []).append(key)
         self._at = place.offset
         for id in range(min(place.length, max(ids, default=-1) + 1)):
             if id in ids:
-                yield ids[id], self._string("token", _MAX_TEXT)
+                text = self._string("token", _MAX_TEXT)
+                yield from ((key, text) for key in ids[id])
             else:
                 self._skip_string("token")
 
@@ -143,7 +160,7 @@ class _Reader:
 
     def _skip_array(self, key: str) -> ArrayPlace:
         kind, length = self._number("<I", key), self._number("<Q", key)
-        place = ArrayPlace(kind, length, self._at)
+        offset = self._at
         form = _SCALARS.get(kind)
         if form is not None:
             self._take(length * struct.calcsize(form), key, copy=False)
@@ -152,7 +169,7 @@ class _Reader:
                 self._skip_string(key)
         else:
             raise GGUFError(f"{key[:80]!r} is an array that cannot be: type {kind}, length {length}")
-        return place
+        return ArrayPlace(kind, length, offset, self._at)
 
     def _string(self, what: str, most: int) -> str:
         length = self._number("<Q", what)
@@ -172,3 +189,8 @@ class _Reader:
             raise GGUFError(f"the file ends inside {what[:80]!r}")
         self._at = end
         return self._data[begin:end] if copy else b""
+
+
+def _vocabulary(header: GGUFHeader) -> ArrayPlace | None:
+    place = header.values.get("tokenizer.ggml.tokens")
+    return place if isinstance(place, ArrayPlace) and place.kind == _STRING else None

@@ -33,9 +33,14 @@ class ModelName(Struct, frozen=True):
     host: str = DEFAULT_HOST
 
     @property
+    def full(self) -> str:
+        """Every part written out."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
     def key(self) -> str:
         """What two spellings of one name have in common."""
-        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}".lower()
+        return self.full.lower()
 
     def __str__(self) -> str:
         """The shortest form that says it all; the tag is always there."""

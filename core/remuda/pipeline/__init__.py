@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..job import Job, Message
 from .flow import Flow
-from .job import Job, Message
 from .pipeline import Pipeline, ResponseStream
 
 __all__ = ["Flow", "Job", "Message", "Pipeline", "ResponseStream"]

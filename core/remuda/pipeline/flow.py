@@ -11,48 +11,34 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio.to_thread
-from msgspec import Struct
+from msgspec import structs
 
-from ..backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish, Text
+from ..backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish
 from ..config import Config
 from ..dispatch import choose_backend
 from ..errors import BadRequest, RemudaError, RequestCancelled
 from ..hookspecs import Receipt
+from ..job import Event, Finished, Job, Loaded, Rendered
 from ..model import Catalog, ModelEntry, ModelFacts
+from ..output import Text
 from ..plugins import Plugins
 from ..residency import Herd, Resident
-from .job import Job
+from .answer import Answer
+from .filters import filtered
+from .prompt import Prompt, Prompter
+from .settle import Plan, settle
 
-__all__ = ["Event", "Finished", "Flow", "Loaded", "Rendered"]
+__all__ = ["Flow"]
 
 _log = logging.getLogger("remuda.pipeline")
-
-
-class Loaded(Struct, frozen=True):
-    """The model is ready: the only event of a job that only loads."""
-
-
-class Rendered(Struct, frozen=True):
-    """The only event of a job that only renders."""
-
-    prompt: str
-
-
-class Finished(Struct, frozen=True):
-    """The last event: what the backend told, and durations of the whole in nanoseconds."""
-
-    done: Done
-    total_ns: int
-    load_ns: int
-
-
-Event = Text | Finished | Loaded | Rendered
 
 
 class Flow:
     def __init__(self, config: Config, plugins: Plugins, catalog: Catalog) -> None:
         self.config, self.plugins, self.catalog = config, plugins, catalog
         self.herd = Herd(self._load, config)
+        self._prompter = Prompter(config, plugins)
+        self._run = filtered(plugins, self._events)
         self._formats = plugins.backend_formats()
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
@@ -63,7 +49,7 @@ class Flow:
         status, reason, backend, finished = RequestCancelled.status, "the client left", "", None
         try:
             backend = self._backend_name(job.entry)
-            async with aclosing(self._events(job, backend, began)) as events:
+            async with aclosing(self._run(job)) as events:
                 async for event in events:
                     finished = event if isinstance(event, Finished) else None
                     yield event
@@ -88,45 +74,40 @@ class Flow:
         await self.herd.close()
         for backend in self.plugins.backends.made():
             await backend.close()
-        for engine in self.plugins.templates.made():
-            await engine.close()
+        for helper in (*self.plugins.templates.made(), *self.plugins.formats.made()):
+            await helper.close()
 
-    async def _events(self, job: Job, backend: str, began: int) -> AsyncGenerator[Event, None]:
+    async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
+        began = time.perf_counter_ns()
         facts = await self.facts(job.entry)
-        if "completion" not in facts.capabilities:
-            raise BadRequest(f'"{job.name}" does not support {job.endpoint.rpartition("/")[2]}')
+        plan = await settle(job, facts, self._prompter, self.plugins, self.config)
+        job = plan.job
         limit = self._context(job, facts)
         wish = LoadWish(context=limit, parallel=self.config.limits.parallel, options=job.options)
-        async with self.herd.resident(job.entry, backend).use(wish, job.keep_alive) as model:
+        async with self.herd.resident(job.entry, self._backend_name(job.entry)).use(wish, job.keep_alive) as model:
             load_ns = time.perf_counter_ns() - began
             if job.load_only:
                 yield Loaded()
                 return
-            prompt = await self._render(job, facts)
+            limit = min(limit, model.context)
+            prompt = await self._prompter.render(job, facts, plan.chosen, limit, model)
             if job.render_only:
-                yield Rendered(prompt)
+                yield Rendered(prompt.text, len(prompt.images))
                 return
-            async with aclosing(_generating(model, job).generate(_backend_job(job, prompt, limit, model))) as events:
-                async for event in events:
-                    if isinstance(event, Done):
-                        yield Finished(event, time.perf_counter_ns() - began, load_ns)
+            view = structs.replace(plan.view, prompt=prompt.text)
+            answer = Answer(plan.kinds, view)
+            asked = _backend_job(plan, prompt, limit, self.config.limits.repeat)
+            work = _generating(model, job).generate(asked)
+            async with aclosing(work) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Text):
+                        for event in answer.feed(piece):
+                            yield event
                     else:
-                        yield event
-
-    async def _render(self, job: Job, facts: ModelFacts) -> str:
-        if job.prompt is not None:
-            return job.prompt
-        template = job.entry.template or facts.chat_template
-        if not template:
-            return job.messages[-1].content
-        variables = {
-            "messages": [{"role": message.role, "content": message.content} for message in job.messages],
-            "add_generation_prompt": True,
-            "bos_token": facts.bos_token,
-            "eos_token": facts.eos_token,
-        }
-        engine = self.plugins.templates.get("jinja")
-        return await engine.render(template, variables, timeout=self.config.limits.template_timeout)
+                        for event in answer.finish():
+                            yield event
+                        done = structs.replace(piece, dropped_tokens=piece.dropped_tokens + prompt.dropped)
+                        yield Finished(done, time.perf_counter_ns() - began, load_ns)
 
     def _context(self, job: Job, facts: ModelFacts) -> int:
         """Tokens of this job's sequence: what it asks for, else the default; never more than was trained for."""
@@ -147,15 +128,21 @@ def _generating(model: LoadedModel, job: Job) -> Generates:
     return model
 
 
-def _backend_job(job: Job, prompt: str, limit: int, model: LoadedModel) -> GenerateJob:
+def _backend_job(plan: Plan, prompt: Prompt, limit: int, repeat_limit: int) -> GenerateJob:
+    job = plan.job
     return GenerateJob(
-        prompt=prompt,
+        prompt=prompt.text,
         context=job.context,
         options=job.options,
-        limit=min(limit, model.context),
-        truncate=job.truncate,
-        shift=job.shift,
+        limit=limit,
+        truncate=job.truncate and job.shift is not False,
+        shift=job.shift is not False,
         want_context=job.want_context,
+        images=prompt.images,
+        constraint=plan.constraint_after(prompt.text),
+        logprobs=job.logprobs,
+        repeat_limit=repeat_limit if job.prompt is None else 0,
+        visible=plan.visible,
     )
 
 

@@ -7,97 +7,136 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from ..backend import Text
-from ..errors import BadRequest, EngineError, NotBuilt
-from ..model import Catalog
+from ..errors import BadRequest, EngineError
+from ..job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
+from ..output import Text, Thinking
 from ..wire import (
     DebugInfo,
     GenerateRequest,
     GenerateResponse,
+    Options,
     merge_options,
     parse_keep_alive,
     parse_options,
     utc_now,
 )
-from .flow import Event, Finished, Loaded
-from .job import Job, Message
+from ..wire.images import decode_images
+from .fields import Known, parse_format, parse_logprobs, parse_think
+from .logprobs import wire_logprobs
 
-__all__ = ["collect", "is_unload", "parse_generate", "responses", "single"]
+__all__ = ["collect_generate", "generate_responses", "generate_single", "parse_generate"]
 
 ENDPOINT = "/api/generate"
-_MAX_TOP_LOGPROBS = 20
+_TOKENS = 2**31
+"""No vocabulary is larger. Which one it is, is known where the model is."""
 
 
-def parse_generate(request: GenerateRequest, catalog: Catalog, request_id: str) -> Job:
-    """Check everything that can be checked before any work. Raises `BadRequest`, `ModelNotFound` or `NotBuilt`."""
-    if not 0 <= (request.top_logprobs or 0) <= _MAX_TOP_LOGPROBS:
-        raise BadRequest(f"top_logprobs must be between 0 and {_MAX_TOP_LOGPROBS}")
+def parse_generate(request: GenerateRequest, known: Known, request_id: str) -> Job:
+    """Check everything that can be checked before any work, in the protocol's order.
+
+    Raises `BadRequest` or what `Catalog.find` raises.
+    """
+    keep_alive, think = parse_keep_alive(request.keep_alive), parse_think(request.think)
+    images = decode_images(request.images or [])
+    logprobs = parse_logprobs(request.logprobs, request.top_logprobs)
     name = request.model or ""
-    entry = catalog.find(name)
-    options, ignored = parse_options(request.options or {})
-    keep_alive = parse_keep_alive(request.keep_alive)
-    _refuse_unbuilt(request)
-    prompt, raw = request.prompt or "", bool(request.raw)
-    if raw and (request.template or request.system or request.context):
-        raise BadRequest("raw mode does not support template, system, or context")
-    system = request.system or entry.system
-    messages = [Message("system", system)] if system else []
-    return Job(
+    entry = known.catalog.find(name)
+    prompt, raw, context = request.prompt or "", bool(request.raw), request.context or []
+    job = Job(
         request_id=request_id,
         endpoint=ENDPOINT,
         name=name,
         entry=entry,
+        options=Options(),
+        keep_alive=keep_alive,
+        load_only=not prompt,
+    )
+    if job.unload:
+        return job
+    if raw and (request.template or request.system or context):
+        raise BadRequest("raw mode does not support template, system, or context")
+    if any(not 0 <= token < _TOKENS for token in context):
+        raise BadRequest(f"context holds a number that is no token: they run from 0 to {_TOKENS - 1}")
+    options, ignored = parse_options(request.options or {})
+    system = request.system or entry.system
+    opening = [Message(*each) for each in entry.messages] if not context else []
+    user = Message("user", prompt, images=images)
+    return structs.replace(
+        job,
         options=merge_options((entry.options, options)),
         ignored_options=tuple(ignored),
-        keep_alive=keep_alive,
         prompt=prompt if raw else None,
-        messages=[*messages, Message("user", prompt)],
-        context=request.context or [],
+        suffix=request.suffix or "" if not raw else "",
+        template=request.template or "",
+        messages=[*([Message("system", system)] if system else []), *opening, user],
+        context=context,
+        think=think,
+        format=parse_format(request.format, known.formats),
+        logprobs=logprobs,
         truncate=request.truncate is not False,
-        shift=request.shift is not False,
+        shift=request.shift,
         want_context=not raw,
-        load_only=not prompt,
         render_only=bool(request.debug_render_only),
     )
 
 
-def is_unload(job: Job) -> bool:
-    """An empty prompt with a keep_alive of zero is not a request for text."""
-    return job.load_only and job.keep_alive == 0
-
-
-async def responses(name: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[GenerateResponse, None]:
-    """One response an event."""
+async def generate_responses(name: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[GenerateResponse, None]:
+    """One response an event. A call of a tool, which nobody offered here, is left out."""
     async with aclosing(events):
         async for event in events:
-            yield _response(name, event)
+            if not isinstance(event, ToolCalls):
+                yield _response(name, event)
 
 
-async def collect(stream: AsyncGenerator[GenerateResponse, None]) -> GenerateResponse:
+async def collect_generate(stream: AsyncGenerator[GenerateResponse, None]) -> GenerateResponse:
     """The whole answer as one response: the last one's facts with all text."""
-    texts: list[str] = []
-    last: GenerateResponse | None = None
     async with aclosing(stream):
-        async for last in stream:
-            texts.append(last.response)
-    if last is None:
+        parts = [part async for part in stream]
+    if not parts:
         raise EngineError("the model gave no answer")
-    return structs.replace(last, response="".join(texts))
+    if not parts[-1].done and parts[-1].debug_info is None:
+        raise EngineError("the model's answer broke off before its end; try again")
+    return structs.replace(
+        parts[-1],
+        response="".join(part.response for part in parts),
+        thinking="".join(part.thinking for part in parts),
+        logprobs=[each for part in parts for each in part.logprobs or ()] or None,
+    )
 
 
-def single(name: str, reason: str) -> GenerateResponse:
+def generate_single(name: str, reason: str) -> GenerateResponse:
     """The reply to a load or an unload."""
     return GenerateResponse(model=name, created_at=utc_now(), response="", done=True, done_reason=reason)
 
 
 def _response(name: str, event: Event) -> GenerateResponse:
-    if isinstance(event, Text):
-        return GenerateResponse(model=name, created_at=utc_now(), response=event.text, done=False)
-    if isinstance(event, Loaded):
-        return single(name, "load")
-    if not isinstance(event, Finished):
-        debug = DebugInfo(event.prompt)
-        return GenerateResponse(model=name, created_at=utc_now(), response="", done=False, debug_info=debug)
+    match event:
+        case Text():
+            logprobs = wire_logprobs(event.logprobs)
+            return GenerateResponse(
+                model=name, created_at=utc_now(), response=event.text, done=False, logprobs=logprobs
+            )
+        case Thinking():
+            return GenerateResponse(
+                model=name,
+                created_at=utc_now(),
+                response="",
+                thinking=event.text,
+                done=False,
+                logprobs=wire_logprobs(event.logprobs),
+            )
+        case Loaded():
+            return generate_single(name, "load")
+        case Rendered():
+            debug = DebugInfo(event.prompt, event.images)
+            return GenerateResponse(model=name, created_at=utc_now(), response="", done=False, debug_info=debug)
+        case Finished():
+            return _last(name, event)
+        case ToolCalls():
+            raise AssertionError("calls are left out by `generate_responses`")
+
+
+def _last(name: str, event: Finished) -> GenerateResponse:
     done = event.done
     return GenerateResponse(
         model=name,
@@ -116,18 +155,3 @@ def _response(name: str, event: Event) -> GenerateResponse:
         dropped_tokens=done.dropped_tokens,
         cached_tokens=done.cached_tokens,
     )
-
-
-def _refuse_unbuilt(request: GenerateRequest) -> None:
-    """Fields that this version does not offer are refused when they ask for something, never ignored."""
-    asked = {
-        "format": request.format not in (None, ""),
-        "images": bool(request.images),
-        "suffix": bool(request.suffix),
-        "template": bool(request.template),
-        "think": request.think not in (None, False),
-        "logprobs": bool(request.logprobs),
-    }
-    for field, given in asked.items():
-        if given:
-            raise NotBuilt(f'"{field}" is not built yet in this version: leave it out')

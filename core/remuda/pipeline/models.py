@@ -26,15 +26,24 @@ def _configured(text: str, model: ModelConfig) -> ModelEntry:
         raise ConfigError(f"models.{text!r}: {error}") from None
     if unknown:
         raise ConfigError(f"models.{text!r}.options: unknown option {unknown[0]!r}")
-    path = Path(model.path).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"models.{text!r}.path: there is no file {model.path!r}")
     return ModelEntry(
         name=name,
-        weights=path.absolute(),
+        weights=_file(model.path, f"models.{text!r}.path"),
+        projector=_file(model.projector, f"models.{text!r}.projector") if model.projector else None,
         format=model.format,
         backend=model.backend,
+        template=model.template,
+        template_engine=model.template_engine,
+        parser=model.parser,
         system=model.system,
+        messages=tuple((message.role, message.content) for message in model.messages),
         options=options,
         source="configuration",
     )
+
+
+def _file(text: str, key: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{key}: there is no file {text!r}")
+    return path.absolute()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Protocol
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import anyio.to_thread
 from msgspec import structs
 
 from ..config import Config
-from ..errors import RemudaError
+from ..errors import EngineError, RemudaError
 from ..model import Catalog, ModelEntry, ModelFacts
 from ..plugins import Plugins
 from ..residency import Resident
 from ..wire import (
+    ChatRequest,
+    ChatResponse,
     GenerateRequest,
     GenerateResponse,
     PsModel,
@@ -24,8 +27,10 @@ from ..wire import (
     TagsResponse,
     local_time,
 )
+from .chat import chat_responses, chat_single, collect_chat, parse_chat
+from .fields import Known
 from .flow import Flow
-from .generate import collect, is_unload, parse_generate, responses, single
+from .generate import collect_generate, generate_responses, generate_single, parse_generate
 from .models import configured_models
 
 __all__ = ["Pipeline", "ResponseStream"]
@@ -33,10 +38,14 @@ __all__ = ["Pipeline", "ResponseStream"]
 _log = logging.getLogger("remuda.pipeline")
 
 
-class ResponseStream(Protocol):
+Response = TypeVar("Response", GenerateResponse, ChatResponse)
+Response_co = TypeVar("Response_co", GenerateResponse, ChatResponse, covariant=True)
+
+
+class ResponseStream(Protocol[Response_co]):
     """Responses one by one. Whoever holds it must `aclose` it, read or not."""
 
-    def __aiter__(self) -> AsyncIterator[GenerateResponse]: ...
+    def __aiter__(self) -> AsyncIterator[Response_co]: ...
 
     async def aclose(self) -> None: ...
 
@@ -49,25 +58,37 @@ class Pipeline:
         entries = {entry.name.key: entry for entry in (*plugins.models.values(), *configured_models(config.models))}
         self.catalog = Catalog(entries.values())
         self.flow = Flow(config, plugins, self.catalog)
+        self._known = Known(self.catalog, frozenset(plugins.formats.names()))
 
-    async def generate(self, request: GenerateRequest, *, request_id: str) -> GenerateResponse | ResponseStream:
+    async def generate(
+        self, request: GenerateRequest, *, request_id: str
+    ) -> GenerateResponse | ResponseStream[GenerateResponse]:
         """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
 
         Raises `RemudaError` before the first item; the stream may raise one later.
         """
-        job = parse_generate(request, self.catalog, request_id)
-        if is_unload(job):
+        parse = partial(parse_generate, request, self._known, request_id)
+        job = await anyio.to_thread.run_sync(parse) if request.images else parse()  # images take their time
+        if job.unload:
             await self.flow.resident(job.entry).leave()
-            return single(job.name, "unload")
-        stream = responses(job.name, self.flow.run(job))
+            return generate_single(job.name, "unload")
+        stream = generate_responses(job.name, self.flow.run(job))
         if request.stream is False or job.load_only or job.render_only:
-            return await collect(stream)
-        try:
-            first = await anext(stream)
-        except BaseException:
-            await stream.aclose()
-            raise
-        return _Primed(first, stream)
+            return await collect_generate(stream)
+        return await _primed(stream)
+
+    async def chat(self, request: ChatRequest, *, request_id: str) -> ChatResponse | ResponseStream[ChatResponse]:
+        """As `generate`, for a conversation."""
+        parse = partial(parse_chat, request, self._known, request_id)
+        pictured = any(message.images for message in request.messages or ())
+        job = await anyio.to_thread.run_sync(parse) if pictured else parse()
+        if job.unload:
+            await self.flow.resident(job.entry).leave()
+            return chat_single(job.name, "unload")
+        stream = chat_responses(job.name, self.flow.run(job))
+        if request.stream is False or job.load_only or job.render_only:
+            return await collect_chat(stream)
+        return await _primed(stream)
 
     async def tags(self) -> TagsResponse:
         """All models, newest first. One whose weights cannot be read is left out, and logged."""
@@ -131,16 +152,28 @@ class Pipeline:
         )
 
 
-class _Primed(AsyncIterator[GenerateResponse]):
+class _Primed(AsyncIterator[Response], Generic[Response]):
     """A stream whose first item is here. Unlike a generator, it can be closed before it was ever asked for an item."""
 
-    def __init__(self, first: GenerateResponse, rest: AsyncGenerator[GenerateResponse, None]) -> None:
-        self._first: GenerateResponse | None = first
+    def __init__(self, first: Response, rest: AsyncGenerator[Response, None]) -> None:
+        self._first: Response | None = first
         self._rest = rest
 
-    async def __anext__(self) -> GenerateResponse:
+    async def __anext__(self) -> Response:
         first, self._first = self._first, None
         return first if first is not None else await anext(self._rest)
 
     async def aclose(self) -> None:
         await self._rest.aclose()
+
+
+async def _primed(stream: AsyncGenerator[Response, None]) -> ResponseStream[Response]:
+    """`stream` once its first item is there; raises what comes in its place."""
+    try:
+        first = await anext(stream)
+    except StopAsyncIteration:
+        raise EngineError("the model gave no answer") from None
+    except BaseException:
+        await stream.aclose()
+        raise
+    return _Primed(first, stream)

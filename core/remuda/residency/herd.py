@@ -23,7 +23,7 @@ class Herd:
 
     def resident(self, entry: ModelEntry, backend: str) -> Resident:
         """The seat of a model. Two names for the same weights share one."""
-        key = (backend, str(entry.weights))
+        key = (backend, f"{entry.weights}\n{entry.projector or ''}")
         if key not in self._residents:
             limits = self._config.limits
             self._residents[key] = Resident(

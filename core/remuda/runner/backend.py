@@ -30,6 +30,7 @@ class EngineBackend(Backend):
             context=wish.context,
             parallel=wish.parallel,
             options=wish.options,
+            projector=str(model.projector) if model.projector else None,
             settings=self.settings,
         )
         return await RunnerModel.start(Load(self.engine, spec, self.hint), self.environment)

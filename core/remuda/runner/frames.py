@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from ..backend import Done, GenerateJob, ModelStats
 from ..engine import LoadSpec
+from ..output import TokenLogprob
 
 __all__ = [
     "MAX_FRAME",
@@ -92,6 +93,8 @@ class LoadRefused(Struct, frozen=True, tag="refused"):
 class SeqText(Struct, frozen=True, tag="t", array_like=True):
     id: int
     text: str
+    """Empty where text is held back and only the log probabilities leave."""
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
 
 
 class SeqDone(Struct, frozen=True, tag="d", array_like=True):

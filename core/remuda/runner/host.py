@@ -84,8 +84,10 @@ class Host:
         while self._waiting and len(self._live) < engine.parallel:
             self._admit(engine, self._waiting.popleft(), news)
         if self._live:
-            for event in engine.step():
-                self._digest(engine, event, news)
+            events = list(engine.step())
+            tails = {event.id: event.tail for event in events if isinstance(event, Ended)}
+            for event in events:
+                self._digest(engine, event, tails, news)
             self._steps += 1
         if news:
             self._send(Batch(news))
@@ -113,16 +115,19 @@ class Host:
         else:
             self._live[session.sequence.id] = session
 
-    def _digest(self, engine: Engine, event: Event, news: list[News]) -> None:
+    def _digest(self, engine: Engine, event: Event, tails: dict[int, bytes], news: list[News]) -> None:
+        """`tails` are those of the sequences that the engine has ended in this step."""
         session = self._live.get(event.id)
         if session is None:
             return
         if isinstance(event, Piece):
-            text, reason = session.piece(event.token, event.data)
-            if text:
-                news.append(SeqText(event.id, text))
+            text, reason = session.piece(event)
             if reason:
+                text += session.gate.finish(_tail(engine, session, tails))
                 engine.cancel(event.id)
+            if text or event.logprob is not None:
+                news.append(SeqText(event.id, text, [event.logprob] if event.logprob is not None else []))
+            if reason:
                 self._end(SeqDone(event.id, session.done(reason)), news)
         elif isinstance(event, PromptRead):
             session.read(event)
@@ -130,7 +135,7 @@ class Host:
                 engine.cancel(event.id)
                 self._end(SeqDone(event.id, session.done("length")), news)
         elif isinstance(event, Ended):
-            if text := session.gate.finish():
+            if text := session.gate.finish(event.tail):
                 news.append(SeqText(event.id, text))
             self._end(SeqDone(event.id, session.done(event.reason)), news)
         else:
@@ -157,6 +162,17 @@ class Host:
 
     def _send(self, message: Loaded | LoadRefused | Batch | Answer) -> None:
         self._sock.sendall(pack(message))
+
+
+def _tail(engine: Engine, session: Session, tails: dict[int, bytes]) -> bytes:
+    """What the text of a sequence that is ended here lacks to match its constraint.
+
+    The engine may have ended it too, with the same token: it no longer knows it then, and has told what is missing.
+    """
+    sequence = session.sequence
+    if sequence.constraint is None or session.gate.stopped:
+        return b""
+    return tails[sequence.id] if sequence.id in tails else engine.complete(sequence.id)
 
 
 def _load(path: str, spec: LoadSpec) -> Engine:

@@ -8,8 +8,9 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence as ListOf
 
-from ..backend import GenerateJob, Generates, GenerationEvent, ModelStats, Text, Tokenizes
+from ..backend import GenerateJob, Generates, GenerationEvent, ModelStats, Tokenizes
 from ..errors import EngineError, LoadFailed, RunnerDied, error_for_status
+from ..output import Text
 from .frames import (
     Answer,
     Ask,
@@ -47,7 +48,8 @@ class _Mailbox:
     def put(self, news: News | Exception) -> None:
         last = self._news[-1] if len(self._news) >= _MANY else None
         if isinstance(last, SeqText) and isinstance(news, SeqText):
-            self._news[-1] = SeqText(last.id, last.text + news.text)
+            last.logprobs.extend(news.logprobs)
+            self._news[-1] = SeqText(last.id, last.text + news.text, last.logprobs)
         else:
             self._news.append(news)
         self._some.set()
@@ -184,7 +186,7 @@ class RunnerModel(Generates, Tokenizes):
 
 def _translate(news: News | Exception) -> GenerationEvent:
     if isinstance(news, SeqText):
-        return Text(news.text)
+        return Text(news.text, news.logprobs)
     if isinstance(news, SeqDone):
         return news.done
     raise news if isinstance(news, Exception) else error_for_status(news.status, news.message)

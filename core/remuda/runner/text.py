@@ -27,13 +27,17 @@ class TextGate:
         """The text that is now safe to send, maybe empty."""
         return self._pass(self._decoder.decode(data))
 
-    def finish(self) -> str:
-        """What was held back, when the sequence has ended for another reason than a stop string."""
+    def finish(self, tail: bytes = b"") -> str:
+        """What was held back, when the sequence has ended for another reason than a stop string, and `tail`.
+
+        Stop strings are not looked for in what `tail` completes: a text without its end would be no use.
+        """
         if self.stopped:
             return ""
-        text = self._pass(self._decoder.decode(b"", final=True))
+        text = self._decoder.decode(tail, final=True)
+        before, after = ("", text) if tail else (self._pass(text), "")
         held, self._held = self._held, ""
-        return text + held
+        return before + held + after
 
     def _pass(self, text: str) -> str:
         if self.stopped:

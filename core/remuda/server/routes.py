@@ -6,12 +6,12 @@ import asyncio
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import msgspec
+from msgspec import Struct
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..errors import NotBuilt
-from ..wire import GenerateRequest, GenerateResponse, VersionResponse, decode
+from ..wire import ChatRequest, GenerateRequest, VersionResponse, decode
 from .drain import Drain
 from .exchange import current_exchange
 from .replies import json_response
@@ -34,7 +34,7 @@ _NOT_OFFERED: Final = (
 )
 _METHODS: Final = ("GET", "POST", "DELETE")
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T", bound=Struct)
 
 
 def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
@@ -65,9 +65,14 @@ def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
         exchange = current_exchange()
         wanted = await read_body(GenerateRequest)
         reply = await drain.wait_for(pipeline.generate(wanted, request_id=exchange.request_id))
-        if isinstance(reply, GenerateResponse):
-            return json_response(reply)
-        return ndjson_response(reply, exchange, drain)
+        return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
+
+    @routes.post("/api/chat")
+    async def chat() -> Response:
+        exchange = current_exchange()
+        wanted = await read_body(ChatRequest)
+        reply = await drain.wait_for(pipeline.chat(wanted, request_id=exchange.request_id))
+        return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
     async def not_offered(key: str = "") -> Response:
         raise NotBuilt("this server has no cloud accounts and no cloud services; it serves models by itself")

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Protocol
 
 from quart import Response
 
 from ..errors import Draining, EngineError
-from ..wire import encode_line
+from ..wire import ChatResponse, GenerateResponse, encode_line
 from .drain import Drain
 from .exchange import Exchange
 from .replies import NDJSON, error_line
 
-if TYPE_CHECKING:
-    from ..pipeline import ResponseStream
-
-__all__ = ["ndjson_response"]
+__all__ = ["LineStream", "ndjson_response"]
 
 _log = logging.getLogger("remuda.server")
 
 
-def ndjson_response(stream: ResponseStream, exchange: Exchange, drain: Drain) -> Response:
+class LineStream(Protocol):
+    """Responses, one by one; the last one says so."""
+
+    def __aiter__(self) -> AsyncIterator[GenerateResponse] | AsyncIterator[ChatResponse]: ...
+
+    async def aclose(self) -> None: ...
+
+
+def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain) -> Response:
     """The reply that sends `stream`, which is closed with the request whatever becomes of it."""
     exchange.closing.push_async_callback(stream.aclose)
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-transform"}
@@ -31,7 +36,7 @@ def ndjson_response(stream: ResponseStream, exchange: Exchange, drain: Drain) ->
     return response
 
 
-async def _lines(stream: ResponseStream, exchange: Exchange, drain: Drain) -> AsyncGenerator[bytes, None]:
+async def _lines(stream: LineStream, exchange: Exchange, drain: Drain) -> AsyncGenerator[bytes, None]:
     """Ends with exactly one of a `done: true` line and an error line, unless the client left."""
     done = False
     try:

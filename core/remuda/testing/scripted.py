@@ -22,6 +22,7 @@ from msgspec import Struct, structs
 from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Piece, PromptRead, Sequence
 from remuda.errors import LoadFailed
 from remuda.hookspecs import RegisterFactory, hookimpl
+from remuda.output import Constraint, TokenLogprob
 from remuda.runner import EngineBackend
 
 __all__ = ["Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
@@ -36,6 +37,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The tokens of the answer, as text; `\\xNN` bytes as latin-1 if `raw_bytes`. Token ids are their positions."""
     raw_bytes: bool = False
     """Encode the pieces as latin-1, so that a piece may hold any bytes, also a part of a UTF-8 character."""
+    tail: str = ""
+    """What a text under a constraint lacks wherever it is cut. Constraints do nothing else here."""
     repeat: int = 1
     """How many times the pieces come before the answer ends."""
     delay: float = 0.0
@@ -95,6 +98,12 @@ class ScriptedEngine(Engine):
         self._live.pop(id, None)
         self._interrupted.discard(id)
 
+    def compile(self, constraint: Constraint) -> None:
+        return None
+
+    def complete(self, id: int) -> bytes:
+        return self._tail(self._live[id].sequence) if id in self._live else b""
+
     def interrupt(self, id: int) -> None:
         self._interrupted.add(id)
         self._wake.set()
@@ -129,17 +138,30 @@ class ScriptedEngine(Engine):
             yield Ended(id, "stop")
         elif prompt + reader.told >= reader.sequence.limit and not reader.sequence.shift:
             del self._live[id]
-            yield Ended(id, "length")
+            yield Ended(id, "length", self._tail(reader.sequence))
         else:
             piece = script.pieces[reader.told % len(script.pieces)]
+            data = piece.encode("latin-1" if script.raw_bytes else "utf-8")
             reader.told += 1
-            yield Piece(id, reader.told % self.vocabulary, piece.encode("latin-1" if script.raw_bytes else "utf-8"))
+            yield Piece(id, reader.told % self.vocabulary, data, _logprob(data, reader.sequence.logprobs))
+
+    def _tail(self, sequence: Sequence) -> bytes:
+        return self._script.tail.encode() if sequence.constraint is not None else b""
 
 
 class _Reader:
     def __init__(self, sequence: Sequence) -> None:
         self.sequence, self.read, self.told = sequence, 0, 0
         self.began = time.perf_counter_ns()
+
+
+def _logprob(data: bytes, most: int | None) -> TokenLogprob | None:
+    """A piece of `n` bytes has -n/8; the likeliest are the piece and then the piece with a number, -1 for each."""
+    if most is None:
+        return None
+    own = -len(data) / 8
+    others = [TokenLogprob(b"%s%d" % (data, number), own - number) for number in range(1, most)]
+    return TokenLogprob(data, own, [TokenLogprob(data, own), *others] if most else [])
 
 
 def _break(fault: Fault) -> None:

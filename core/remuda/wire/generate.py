@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-__all__ = ["DebugInfo", "GenerateRequest", "GenerateResponse"]
+__all__ = ["DebugInfo", "GenerateRequest", "GenerateResponse", "Logprob", "TopLogprob"]
 
 
 class GenerateRequest(Struct, frozen=True, kw_only=True):
@@ -35,6 +35,23 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     top_logprobs: int | None = None
 
 
+class TopLogprob(Struct, frozen=True, omit_defaults=True):
+    """A token that could have stood here, and the natural logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class Logprob(Struct, frozen=True, omit_defaults=True):
+    """A generated token: its text, its log probability, its bytes, and the likeliest tokens if they were asked for."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list[TopLogprob] | None = None
+
+
 class DebugInfo(Struct, frozen=True, omit_defaults=True):
     rendered_template: str
     image_count: int = 0
@@ -49,6 +66,7 @@ class GenerateResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     created_at: str
     response: str
+    thinking: str = ""
     done: bool
     done_reason: str | None = None
     context: list[int] | None = None
@@ -59,6 +77,7 @@ class GenerateResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     eval_count: int = 0
     eval_duration: int = 0
     debug_info: DebugInfo | None = field(default=None, name="_debug_info")
+    logprobs: list[Logprob] | None = None
     truncated: bool = False
     dropped_tokens: int = 0
     cached_tokens: int = 0

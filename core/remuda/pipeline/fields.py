@@ -1,0 +1,96 @@
+"""What the requests of all dialects have in common: each field checked, with the protocol's words (Ollama API)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import BadRequest
+from ..model import Catalog
+from ..wire import Tool
+
+__all__ = ["LEVELS", "Known", "parse_format", "parse_logprobs", "parse_think", "parse_tool_choice", "parse_tools"]
+
+LEVELS = ("high", "medium", "low", "max")
+"""How hard to think, where a model knows degrees (Ollama API, "think")."""
+_MAX_TOP_LOGPROBS = 20
+
+
+class Known(Struct, frozen=True):
+    """What names in a request can refer to."""
+
+    catalog: Catalog
+    formats: frozenset[str]
+
+
+def parse_logprobs(wanted: bool | None, top: int | None) -> int | None:
+    """How many likeliest tokens to tell; None if no log probabilities are wanted. `top` is checked in any case."""
+    if not 0 <= (top or 0) <= _MAX_TOP_LOGPROBS:
+        raise BadRequest(f"top_logprobs must be between 0 and {_MAX_TOP_LOGPROBS}")
+    return (top or 0) if wanted else None
+
+
+def parse_think(value: Any) -> bool | str | None:
+    allowed = '"high", "medium", "low", "max", true, or false'
+    if value is None or isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise BadRequest(f"think must be a boolean or string ({allowed})")
+    if value not in LEVELS:
+        raise BadRequest(f'invalid think value: "{value[:80]}" (must be {allowed})')
+    return value
+
+
+def parse_format(value: Any, known: Collection[str]) -> Any:
+    """`value` if it is an object or the name of one of the formats `known`; None for none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, dict) or (isinstance(value, str) and value in known):
+        return cast(Any, value)
+    raw = json.dumps(value, ensure_ascii=False, separators=(",", ":"))[:200]
+    quoted = json.dumps(raw, ensure_ascii=False)
+    raise BadRequest(f'invalid format: {quoted}; expected "json" or a valid JSON Schema object')
+
+
+def parse_tools(value: Any) -> tuple[Tool, ...]:
+    """The tools of a request. `null` counts as absent at every depth: Go's clients write it for an empty list."""
+    try:
+        return tuple(msgspec.convert(_without_nulls(value), list[Tool])) if value is not None else ()
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"invalid request: tools: {error}") from None
+    except RecursionError:
+        raise BadRequest("invalid request: tools: nested too deeply") from None
+
+
+def parse_tool_choice(value: Any, tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], str | None]:
+    """The tools that remain, and what is demanded (see `Job.tool_choice`).
+
+    `auto` (as absent), `none`, `required`, a tool's name, or `{"type": "function", "function": {"name": ...}}`.
+    """
+    names = [tool.function.name for tool in tools]
+    if isinstance(value, dict):
+        function = cast(dict[str, Any], value).get("function")
+        name = cast(dict[str, Any], function).get("name") if isinstance(function, dict) else None
+        if name in names:
+            return tools, cast(str, name)
+    elif value is None or value == "auto":
+        return tools, None
+    elif value == "none":
+        return (), None
+    elif isinstance(value, str) and (value in names or (value == "required" and tools)):
+        return tools, "" if value == "required" else value
+    there = ", ".join(json.dumps(name, ensure_ascii=False) for name in names[:20]) or "none"
+    raise BadRequest(
+        f'invalid tool_choice: it must be "auto", "none", "required" or the name of a tool of this request ({there})'
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        members = cast(dict[str, Any], value).items()
+        return {key: _without_nulls(member) for key, member in members if member is not None}
+    return [_without_nulls(member) for member in cast(list[Any], value)] if isinstance(value, list) else value
