@@ -18,6 +18,7 @@ from remuda.runner import RunnerModel
 from remuda.testing import LiveServer, Script, ScriptedPlugin, write_script
 
 from ..conftest import DEMO, needs_demo
+from .tables import Table, shelf
 
 COPY = "copy:latest"
 """The same weights under another path: another runner."""
@@ -29,6 +30,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(needs_demo)
+
+
+@pytest.fixture(scope="package")
+def shelved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The shelf of small models that the tables ask."""
+    with shelf(tmp_path_factory.mktemp("shelf")) as server:
+        yield server
+
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest, shelved: LiveServer) -> Iterator[Table]:
+    """Asks the models of the shelf, at the `ENDPOINT` of the test's module."""
+    with closing(Table(shelved, request.module.ENDPOINT)) as table:
+        yield table
+
+
+@pytest.fixture
+def demo(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Table]:
+    """Asks the demo model, at the `ENDPOINT` of the test's module."""
+    with closing(Table(server, request.module.ENDPOINT)) as table:
+        yield table
 
 
 @pytest.fixture(scope="package")

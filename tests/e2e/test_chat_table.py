@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from itertools import combinations
 from typing import Any
 
 import pytest
 
-from remuda.testing import LiveServer
-
 from .conftest import DEMO
-from .tables import CALLS, JSON, METRICS, Table, settled, shelf
+from .tables import CALLS, JSON, METRICS, Table, settled
 from .test_generate_table import BAD_THINK, NO_THINK, PNG
 
+ENDPOINT = "/api/chat"
 HI = [{"role": "user", "content": "hi"}]
 WEATHER = {
     "type": "function",
@@ -32,24 +29,6 @@ WEATHER = {
 }
 TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
 CALL = {"function": {"name": "get_weather", "arguments": {"city": "Oslo", "days": None}}}
-
-
-@pytest.fixture(scope="module")
-def shelved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with shelf(tmp_path_factory.mktemp("shelf")) as server:
-        yield server
-
-
-@pytest.fixture
-def table(shelved: LiveServer) -> Iterator[Table]:
-    with closing(Table(shelved, "/api/chat")) as table:
-        yield table
-
-
-@pytest.fixture
-def demo(server: LiveServer) -> Iterator[Table]:
-    with closing(Table(server, "/api/chat")) as table:
-        yield table
 
 
 def _tool(**function: Any) -> list[Any]:

@@ -6,40 +6,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
 import pytest
 
-from remuda.testing import LiveServer
-
 from .conftest import DEMO
-from .tables import JSON, METRICS, Table, settled, shelf
+from .tables import JSON, METRICS, Table, settled
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d*[1-9])?Z")
 
 
-@pytest.fixture(scope="module")
-def shelved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with shelf(tmp_path_factory.mktemp("shelf")) as server:
-        yield server
-
-
-@pytest.fixture
-def table(shelved: LiveServer) -> Iterator[Table]:
-    with closing(Table(shelved, "/api/generate")) as table:
-        yield table
-
-
-@pytest.fixture
-def demo(server: LiveServer) -> Iterator[Table]:
-    with closing(Table(server, "/api/generate")) as table:
-        yield table
-
-
+ENDPOINT = "/api/generate"
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": 5}, "$.prompt"),
     ({"top_logprobs": 21}, "top_logprobs must be between 0 and 20"),

@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from remuda.testing import LiveServer
-
 from .conftest import DEMO
-from .tables import Table, settled, shelf
+from .tables import Table, settled
 
+ENDPOINT = "/api/generate"
 NO_THINK = 'think must be a boolean or string ("high", "medium", "low", "max", true, or false)'
 BAD_THINK = 'invalid think value: "hard" (must be "high", "medium", "low", "max", true, or false)'
 SHORT = {"temperature": 0, "num_predict": 4}
 PNG = base64.b64encode(
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08\x02\0\0\0" + bytes(64),
 ).decode()
-
-
-@pytest.fixture(scope="module")
-def shelved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with shelf(tmp_path_factory.mktemp("shelf")) as server:
-        yield server
-
-
-@pytest.fixture
-def table(shelved: LiveServer) -> Iterator[Table]:
-    """Asks scripted models."""
-    with closing(Table(shelved, "/api/generate")) as table:
-        yield table
-
-
-@pytest.fixture
-def demo(server: LiveServer) -> Iterator[Table]:
-    """Asks the demo model."""
-    with closing(Table(server, "/api/generate")) as table:
-        yield table
 
 
 @pytest.mark.parametrize(

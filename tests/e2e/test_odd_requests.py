@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import httpx
-import pytest
 
 from remuda.testing import LiveServer
-
-from .tables import shelf
 
 MODELS = ["plain", "thinker", "caller", "filler", "bare", "opened", "tiny", "hole"]
 EITHER = [
@@ -37,12 +33,6 @@ KEYS = [
     *("role", "content", "name", "function", "parameters", "properties", "type", "items", "required", "enum"),
     *("anyOf", "$defs", "arguments", "images", "tool_calls", "stop", "top_k", "seed", "pattern", "grammar", "x"),
 ]
-
-
-@pytest.fixture(scope="module")
-def shelved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with shelf(tmp_path_factory.mktemp("shelf")) as server:
-        yield server
 
 
 def _value(dice: random.Random, depth: int = 3) -> Any:

@@ -8,28 +8,8 @@ from typing import Any
 from remuda_plugins.templates.go.ollama import render
 from remuda_plugins.templates.go.traits import inspect
 
-TOOLS = [
-    {
-        "function": {
-            "name": "get_weather",
-            "description": "Weather of a city",
-            "parameters": {
-                "type": "object",
-                "required": ["city"],
-                "properties": {
-                    "city": {"type": "string", "description": "The city"},
-                    "unit": {"type": "string", "enum": ["C", "F"]},
-                },
-            },
-        }
-    }
-]
-FUNCTION = (
-    '{"name":"get_weather","description":"Weather of a city","parameters":{"type":"object","required":["city"],'
-    '"properties":{"city":{"type":"string","description":"The city"},"unit":{"type":"string","enum":["C","F"]}}}}'
-)
-SYSTEM = {"role": "system", "content": "Be brief."}
-ASK = {"role": "user", "content": "Rome?"}
+from .weather import ASK, FUNCTION, SYSTEM, TOOLS
+
 CALL = {
     "role": "assistant",
     "content": "",

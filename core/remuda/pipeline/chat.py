@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from ..errors import BadRequest, EngineError
+from ..errors import BadRequest
 from ..job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
 from ..output import Text, Thinking, ToolCall
 from ..wire import (
@@ -18,17 +18,13 @@ from ..wire import (
     ChatResponse,
     DebugInfo,
     FunctionCall,
-    Options,
     ReplyMessage,
     ToolCallMessage,
-    merge_options,
-    parse_keep_alive,
-    parse_options,
     utc_now,
 )
 from ..wire.images import MAX_IMAGES, decode_images
-from .fields import Known, parse_format, parse_logprobs, parse_think, parse_tool_choice, parse_tools
-from .logprobs import wire_logprobs
+from .fields import Known, begun, parse_tool_choice, parse_tools, with_wishes
+from .replies import collected, joined_logprobs, last_fields, wire_logprobs
 
 __all__ = ["chat_responses", "chat_single", "collect_chat", "parse_chat"]
 
@@ -41,43 +37,23 @@ def parse_chat(request: ChatRequest, known: Known, request_id: str) -> Job:
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
-    keep_alive, think = parse_keep_alive(request.keep_alive), parse_think(request.think)
     said = _said(request.messages or [])
     offered = parse_tools(request.tools)
-    logprobs = parse_logprobs(request.logprobs, request.top_logprobs)
-    name = request.model or ""
-    entry = known.catalog.find(name)
-    job = Job(
-        request_id=request_id,
-        endpoint=ENDPOINT,
-        name=name,
-        entry=entry,
-        options=Options(),
-        keep_alive=keep_alive,
-        load_only=not said,
-    )
+    job = begun(request, known, request_id, ENDPOINT, load_only=not said)
     if job.unload:
         return job
     given = dict(request.options or {})
     # Clients of the protocol have no parameter for it; all of them hand on what stands among the options.
     tool_choice = given.pop("tool_choice", None) if request.tool_choice is None else request.tool_choice
-    options, ignored = parse_options(given)
+    job = with_wishes(job, given, request.format, known)
     tools, choice = parse_tool_choice(tool_choice, offered)
-    system = entry.system if said and said[0].role != "system" else None
-    opening = [Message(*each) for each in entry.messages]
+    system = job.entry.system if said and said[0].role != "system" else None
+    opening = [Message(*each) for each in job.entry.messages]
     return structs.replace(
         job,
-        options=merge_options((entry.options, options)),
-        ignored_options=tuple(ignored),
         messages=[*([Message("system", system)] if system else []), *opening, *said],
         tools=tools,
         tool_choice=choice,
-        think=think,
-        format=parse_format(request.format, known.formats),
-        logprobs=logprobs,
-        truncate=request.truncate is not False,
-        shift=request.shift,
-        render_only=bool(request.debug_render_only),
     )
 
 
@@ -95,20 +71,14 @@ async def chat_responses(name: str, events: AsyncGenerator[Event, None]) -> Asyn
 
 async def collect_chat(stream: AsyncGenerator[ChatResponse, None]) -> ChatResponse:
     """The whole answer as one response: the last one's facts with all text and all calls."""
-    async with aclosing(stream):
-        parts = [part async for part in stream]
-    if not parts:
-        raise EngineError("the model gave no answer")
-    if not parts[-1].done and parts[-1].debug_info is None:
-        raise EngineError("the model's answer broke off before its end; try again")
+    parts = await collected(stream)
     message = structs.replace(
         parts[-1].message,
         content="".join(part.message.content for part in parts),
         thinking="".join(part.message.thinking for part in parts),
         tool_calls=[call for part in parts for call in part.message.tool_calls or ()] or None,
     )
-    logprobs = [each for part in parts for each in part.logprobs or ()] or None
-    return structs.replace(parts[-1], message=message, logprobs=logprobs)
+    return structs.replace(parts[-1], message=message, logprobs=joined_logprobs(parts))
 
 
 def chat_single(name: str, reason: str) -> ChatResponse:
@@ -166,26 +136,7 @@ def _response(name: str, event: Event) -> ChatResponse:
             message = ReplyMessage(role="", content="")
             return ChatResponse(model=name, created_at=utc_now(), message=message, done=False, debug_info=debug)
         case Finished():
-            return _last(name, event)
+            message = ReplyMessage(role="assistant", content="")
+            return ChatResponse(model=name, created_at=utc_now(), message=message, **last_fields(event))
         case ToolCalls():
             raise AssertionError("calls are counted by `chat_responses`")
-
-
-def _last(name: str, event: Finished) -> ChatResponse:
-    done = event.done
-    return ChatResponse(
-        model=name,
-        created_at=utc_now(),
-        message=ReplyMessage(role="assistant", content=""),
-        done=True,
-        done_reason=done.reason,
-        total_duration=event.total_ns,
-        load_duration=event.load_ns,
-        prompt_eval_count=done.prompt_tokens,
-        prompt_eval_duration=done.prompt_ns,
-        eval_count=done.output_tokens,
-        eval_duration=done.output_ns,
-        truncated=done.dropped_tokens > 0,
-        dropped_tokens=done.dropped_tokens,
-        cached_tokens=done.cached_tokens,
-    )

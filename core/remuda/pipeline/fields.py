@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..errors import BadRequest
+from ..job import Job
 from ..model import Catalog
-from ..wire import Tool
+from ..wire import (
+    ChatRequest,
+    GenerateRequest,
+    Options,
+    Tool,
+    merge_options,
+    parse_keep_alive,
+    parse_options,
+)
 
-__all__ = ["LEVELS", "Known", "parse_format", "parse_logprobs", "parse_think", "parse_tool_choice", "parse_tools"]
+__all__ = [
+    "LEVELS",
+    "Known",
+    "begun",
+    "parse_format",
+    "parse_logprobs",
+    "parse_think",
+    "parse_tool_choice",
+    "parse_tools",
+    "with_wishes",
+]
 
 LEVELS = ("high", "medium", "low", "max")
 """How hard to think, where a model knows degrees (Ollama API, "think")."""
@@ -25,6 +44,43 @@ class Known(Struct, frozen=True):
 
     catalog: Catalog
     formats: frozenset[str]
+
+
+def begun(
+    request: GenerateRequest | ChatRequest, known: Known, request_id: str, endpoint: str, *, load_only: bool
+) -> Job:
+    """A job with its model found, and no more in it than every request has.
+
+    Raises `BadRequest` or what `Catalog.find` raises.
+    """
+    keep_alive, think = parse_keep_alive(request.keep_alive), parse_think(request.think)
+    logprobs = parse_logprobs(request.logprobs, request.top_logprobs)
+    name = request.model or ""
+    return Job(
+        request_id=request_id,
+        endpoint=endpoint,
+        name=name,
+        entry=known.catalog.find(name),
+        options=Options(),
+        keep_alive=keep_alive,
+        think=think,
+        logprobs=logprobs,
+        truncate=request.truncate is not False,
+        shift=request.shift,
+        load_only=load_only,
+        render_only=bool(request.debug_render_only),
+    )
+
+
+def with_wishes(job: Job, options: Mapping[str, Any], format: Any, known: Known) -> Job:
+    """The job with the options and the format of its request, checked."""
+    given, ignored = parse_options(options)
+    return structs.replace(
+        job,
+        options=merge_options((job.entry.options, given)),
+        ignored_options=tuple(ignored),
+        format=parse_format(format, known.formats),
+    )
 
 
 def parse_logprobs(wanted: bool | None, top: int | None) -> int | None:

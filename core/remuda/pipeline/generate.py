@@ -7,22 +7,18 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from ..errors import BadRequest, EngineError
+from ..errors import BadRequest
 from ..job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
 from ..output import Text, Thinking
 from ..wire import (
     DebugInfo,
     GenerateRequest,
     GenerateResponse,
-    Options,
-    merge_options,
-    parse_keep_alive,
-    parse_options,
     utc_now,
 )
 from ..wire.images import decode_images
-from .fields import Known, parse_format, parse_logprobs, parse_think
-from .logprobs import wire_logprobs
+from .fields import Known, begun, with_wishes
+from .replies import collected, joined_logprobs, last_fields, wire_logprobs
 
 __all__ = ["collect_generate", "generate_responses", "generate_single", "parse_generate"]
 
@@ -36,47 +32,26 @@ def parse_generate(request: GenerateRequest, known: Known, request_id: str) -> J
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
-    keep_alive, think = parse_keep_alive(request.keep_alive), parse_think(request.think)
     images = decode_images(request.images or [])
-    logprobs = parse_logprobs(request.logprobs, request.top_logprobs)
-    name = request.model or ""
-    entry = known.catalog.find(name)
     prompt, raw, context = request.prompt or "", bool(request.raw), request.context or []
-    job = Job(
-        request_id=request_id,
-        endpoint=ENDPOINT,
-        name=name,
-        entry=entry,
-        options=Options(),
-        keep_alive=keep_alive,
-        load_only=not prompt,
-    )
+    job = begun(request, known, request_id, ENDPOINT, load_only=not prompt)
     if job.unload:
         return job
     if raw and (request.template or request.system or context):
         raise BadRequest("raw mode does not support template, system, or context")
     if any(not 0 <= token < _TOKENS for token in context):
         raise BadRequest(f"context holds a number that is no token: they run from 0 to {_TOKENS - 1}")
-    options, ignored = parse_options(request.options or {})
-    system = request.system or entry.system
-    opening = [Message(*each) for each in entry.messages] if not context else []
+    system = request.system or job.entry.system
+    opening = [Message(*each) for each in job.entry.messages] if not context else []
     user = Message("user", prompt, images=images)
     return structs.replace(
-        job,
-        options=merge_options((entry.options, options)),
-        ignored_options=tuple(ignored),
+        with_wishes(job, request.options or {}, request.format, known),
         prompt=prompt if raw else None,
         suffix=request.suffix or "" if not raw else "",
         template=request.template or "",
         messages=[*([Message("system", system)] if system else []), *opening, user],
         context=context,
-        think=think,
-        format=parse_format(request.format, known.formats),
-        logprobs=logprobs,
-        truncate=request.truncate is not False,
-        shift=request.shift,
         want_context=not raw,
-        render_only=bool(request.debug_render_only),
     )
 
 
@@ -90,17 +65,12 @@ async def generate_responses(name: str, events: AsyncGenerator[Event, None]) -> 
 
 async def collect_generate(stream: AsyncGenerator[GenerateResponse, None]) -> GenerateResponse:
     """The whole answer as one response: the last one's facts with all text."""
-    async with aclosing(stream):
-        parts = [part async for part in stream]
-    if not parts:
-        raise EngineError("the model gave no answer")
-    if not parts[-1].done and parts[-1].debug_info is None:
-        raise EngineError("the model's answer broke off before its end; try again")
+    parts = await collected(stream)
     return structs.replace(
         parts[-1],
         response="".join(part.response for part in parts),
         thinking="".join(part.thinking for part in parts),
-        logprobs=[each for part in parts for each in part.logprobs or ()] or None,
+        logprobs=joined_logprobs(parts),
     )
 
 
@@ -131,27 +101,7 @@ def _response(name: str, event: Event) -> GenerateResponse:
             debug = DebugInfo(event.prompt, event.images)
             return GenerateResponse(model=name, created_at=utc_now(), response="", done=False, debug_info=debug)
         case Finished():
-            return _last(name, event)
+            last = last_fields(event)
+            return GenerateResponse(model=name, created_at=utc_now(), response="", context=event.done.context, **last)
         case ToolCalls():
             raise AssertionError("calls are left out by `generate_responses`")
-
-
-def _last(name: str, event: Finished) -> GenerateResponse:
-    done = event.done
-    return GenerateResponse(
-        model=name,
-        created_at=utc_now(),
-        response="",
-        done=True,
-        done_reason=done.reason,
-        context=done.context,
-        total_duration=event.total_ns,
-        load_duration=event.load_ns,
-        prompt_eval_count=done.prompt_tokens,
-        prompt_eval_duration=done.prompt_ns,
-        eval_count=done.output_tokens,
-        eval_duration=done.output_ns,
-        truncated=done.dropped_tokens > 0,
-        dropped_tokens=done.dropped_tokens,
-        cached_tokens=done.cached_tokens,
-    )
