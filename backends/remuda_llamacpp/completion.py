@@ -23,7 +23,7 @@ from .grammar import GrammarFailed, Matcher
 
 __all__ = ["completion", "rest_of_character"]
 
-_SECONDS: Final = 0.25
+_SECONDS: Final = 1.0
 """Of work. On a busy machine it takes longer, instead of finding less."""
 _TEXT: Final = 64
 """Where so many bytes are allowed, the place is inside a text, and brackets are only characters."""
@@ -65,7 +65,7 @@ _TextOf = Callable[[int], bytes | None]
 
 
 def completion(matcher: Matcher, grammar: str, text_of: _TextOf) -> bytes | None:
-    """The bytes from `matcher`'s place to an end of its `grammar`; None if a quarter of a second of work finds none.
+    """The bytes from `matcher`'s place to an end of its `grammar`; None if a second of work finds none.
 
     `text_of` gives the text of a token, None for one that ends a text. `matcher` stays where it is.
     """

@@ -160,4 +160,4 @@ def test_what_matches_needs_nothing(finish):
 def test_a_grammar_without_an_end_is_given_up_in_time(finish, lark):
     began = time.thread_time()
     assert finish(lark, b"") is None
-    assert time.thread_time() - began < 1.0
+    assert time.thread_time() - began < 2.0
