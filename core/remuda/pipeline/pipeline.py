@@ -12,6 +12,7 @@ from msgspec import structs
 
 from ..config import Config
 from ..errors import EngineError, RemudaError
+from ..job import Job
 from ..model import Catalog, ModelEntry, ModelFacts
 from ..plugins import Plugins
 from ..residency import Resident
@@ -73,9 +74,7 @@ class Pipeline:
             await self.flow.resident(job.entry).leave()
             return generate_single(job.name, "unload")
         stream = generate_responses(job.name, self.flow.run(job))
-        if request.stream is False or job.load_only or job.render_only:
-            return await collect_generate(stream)
-        return await _primed(stream)
+        return await (collect_generate(stream) if _is_whole(request, job) else _primed(stream))
 
     async def chat(self, request: ChatRequest, *, request_id: str) -> ChatResponse | ResponseStream[ChatResponse]:
         """As `generate`, for a conversation."""
@@ -86,9 +85,7 @@ class Pipeline:
             await self.flow.resident(job.entry).leave()
             return chat_single(job.name, "unload")
         stream = chat_responses(job.name, self.flow.run(job))
-        if request.stream is False or job.load_only or job.render_only:
-            return await collect_chat(stream)
-        return await _primed(stream)
+        return await (collect_chat(stream) if _is_whole(request, job) else _primed(stream))
 
     async def tags(self) -> TagsResponse:
         """All models, newest first. One whose weights cannot be read is left out, and logged."""
@@ -165,6 +162,11 @@ class _Primed(AsyncIterator[Response], Generic[Response]):
 
     async def aclose(self) -> None:
         await self._rest.aclose()
+
+
+def _is_whole(request: GenerateRequest | ChatRequest, job: Job) -> bool:
+    """Whether the answer is one object: as asked, or because there is only one."""
+    return request.stream is False or job.load_only or job.render_only
 
 
 async def _primed(stream: AsyncGenerator[Response, None]) -> ResponseStream[Response]:
