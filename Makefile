@@ -9,6 +9,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 11434
 TEST_ARGS ?=
+BENCH ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
@@ -42,8 +43,8 @@ check: $(STAMP)  ## style, format, types, who imports whom
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP)  ## measure (BENCH_ARGS='--help')
-	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+bench: $(STAMP)  ## measure; BENCH=embed: embeddings (BENCH_ARGS='--help')
+	@$(BIN)/python -m benchmarks$(addprefix .,$(BENCH)) $(BENCH_ARGS)
 
 lock: $(STAMP)  ## renew constraints.txt after a change of pyproject.toml (LOCK_ARGS=--upgrade)
 	@grep -v '^#' constraints.txt > .venv/lock.txt

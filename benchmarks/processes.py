@@ -55,8 +55,11 @@ class Server:
         self._process, self.url, self._drain = process, url, drain
 
     @classmethod
-    async def start(cls, parallel: int) -> Server:
+    async def start(cls, parallel: int, config: str = "") -> Server:
+        """`config` is the path of a configuration file."""
         environment = {**os.environ, "OLLAMA_NUM_PARALLEL": str(parallel)}
+        if config:
+            environment["REMUDA_CONFIG"] = config
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "remuda", "serve", "--host", "127.0.0.1", "--port", "0"),
             env=environment,

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, NewType
 
 __all__ = [
+    "Adapter",
     "Batch",
     "Chain",
     "Context",
@@ -30,6 +31,8 @@ Vocab = NewType("Vocab", int)
 Sampler = NewType("Sampler", int)
 Chain = NewType("Chain", Sampler)
 Batch = NewType("Batch", ctypes.Structure)
+Adapter = NewType("Adapter", object)
+"""Freed with its model."""
 
 # Bound through importlib, so that the checker sees `Any` and not types that are wrong.
 _llama: Any = import_module("llama_cpp.llama_cpp")
@@ -53,6 +56,21 @@ model_trained_context: Callable[[Model], int] = _llama.llama_model_n_ctx_train
 model_embedding: Callable[[Model], int] = _llama.llama_model_n_embd_inp
 model_has_encoder: Callable[[Model], bool] = _llama.llama_model_has_encoder
 model_is_diffusion: Callable[[Model], bool] = _llama.llama_model_is_diffusion
+model_vector: Callable[[Model], int] = _llama.llama_model_n_embd_out
+adapter_load: Callable[[Model, bytes], Adapter | None] = _llama.llama_adapter_lora_init
+_set_adapters: Callable[[Context, Any, int, Any], int] = _llama.llama_set_adapters_lora
+_model_meta: Callable[[Model, bytes, Any, int], int] = _llama.llama_model_meta_val_str
+
+_quantize_params: Callable[[], Any] = _llama.llama_model_quantize_default_params
+_quantize: Callable[[bytes, bytes, Any], int] = _llama.llama_model_quantize
+QUANTIZED: dict[str, int] = {
+    "F32": _llama.LLAMA_FTYPE_ALL_F32,
+    "F16": _llama.LLAMA_FTYPE_MOSTLY_F16,
+    "BF16": _llama.LLAMA_FTYPE_MOSTLY_BF16,
+    "Q8_0": _llama.LLAMA_FTYPE_MOSTLY_Q8_0,
+    "Q4_K_S": _llama.LLAMA_FTYPE_MOSTLY_Q4_K_S,
+    "Q4_K_M": _llama.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+}
 
 # --- context and memory ---
 context_params: Callable[[], Any] = _llama.llama_context_default_params
@@ -62,6 +80,7 @@ context_memory: Callable[[Context], Memory | None] = _llama.llama_get_memory
 set_threads: Callable[[Context, int, int], None] = _llama.llama_set_n_threads
 set_abort: Callable[[Context, Any, int | None], None] = _llama.llama_set_abort_callback
 set_causal: Callable[[Context, bool], None] = _llama.llama_set_causal_attn
+memory_clear: Callable[[Memory, bool], None] = _llama.llama_memory_clear
 memory_remove: Callable[[Memory, int, int, int], bool] = _llama.llama_memory_seq_rm
 memory_shift: Callable[[Memory, int, int, int, int], None] = _llama.llama_memory_seq_add
 memory_last: Callable[[Memory, int], int] = _llama.llama_memory_seq_pos_max
@@ -70,7 +89,14 @@ memory_can_shift: Callable[[Memory], bool] = _llama.llama_memory_can_shift
 # --- decoding ---
 batch_type: Any = _llama.llama_batch
 decode: Callable[[Context, Batch], int] = _llama.llama_decode
+encode: Callable[[Context, Batch], int] = _llama.llama_encode
 logits: Callable[[Context, int], Any] = _llama.llama_get_logits_ith
+vector: Callable[[Context, int], Any] = _llama.llama_get_embeddings_seq
+POOLING_NONE: int = _llama.LLAMA_POOLING_TYPE_NONE
+POOLING_MEAN: int = _llama.LLAMA_POOLING_TYPE_MEAN
+POOLING_RANK: int = _llama.LLAMA_POOLING_TYPE_RANK
+POOLINGS: tuple[int, ...] = (POOLING_MEAN, _llama.LLAMA_POOLING_TYPE_CLS, _llama.LLAMA_POOLING_TYPE_LAST)
+"""Those that make one vector of many."""
 
 # --- vocabulary ---
 vocab_size: Callable[[Vocab], int] = _llama.llama_vocab_n_tokens
@@ -100,6 +126,27 @@ temperature: Callable[[float], Sampler] = _llama.llama_sampler_init_temp
 penalties: Callable[[int, int, float, float, float], Sampler] = _llama.llama_sampler_init_penalties
 _logit_bias: Callable[[int, int, Any], Sampler] = _llama.llama_sampler_init_logit_bias
 _bias_type: Any = _llama.llama_logit_bias
+
+
+def model_meta(model: Model, key: str) -> str | None:
+    """A value of the model's file as text; None if it is not there. Longer ones are cut at 128 bytes."""
+    buffer = ctypes.create_string_buffer(128)
+    found = _model_meta(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if found >= 0 else None
+
+
+def quantize(source: bytes, target: bytes, kind: int, threads: int) -> bool:
+    """Write the weights `source` as `target` in another precision, one of `QUANTIZED`. Whether it could be done."""
+    params = _quantize_params()
+    params.ftype, params.nthread = kind, threads
+    return _quantize(source, target, ctypes.byref(params)) == 0
+
+
+def set_adapters(context: Context, adapters: list[Adapter]) -> bool:
+    """Apply them, in this order and whole. Whether it could be done."""
+    count = len(adapters)
+    handles = (_llama.llama_adapter_lora_p_ctypes * count)(*adapters)
+    return _set_adapters(context, handles, count, (ctypes.c_float * count)(*[1.0] * count)) == 0
 
 
 def forbid(vocabulary: int, tokens: list[int]) -> Sampler:

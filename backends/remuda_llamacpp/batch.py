@@ -68,6 +68,19 @@ class Batch:
         self.native.n_tokens = count
         return self.native
 
+    def texts(self, texts: ListOf[ListOf[int]]) -> _native.Batch:
+        """Whole texts, one in each sequence from 0 on; every row is wanted, to be pooled."""
+        begin = 0
+        for slot, tokens in enumerate(texts):
+            end = begin + len(tokens)
+            self._tokens[begin:end] = tokens
+            self._positions[begin:end] = self._numbers[: end - begin]
+            self._slots[begin:end] = slot
+            begin = end
+        self._outputs[:begin] = 1
+        self.native.n_tokens = begin
+        return self.native
+
     def embeddings(
         self, values: NDArray[np.float32], positions: NDArray[np.int32], slot: int, *, last: bool
     ) -> _native.Batch:

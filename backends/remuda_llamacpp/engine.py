@@ -34,6 +34,7 @@ from .attention import Attention
 from .batch import Batch
 from .choice import Choice
 from .constraint import Compiled, Guide, compile_constraint
+from .embedding import Embedder
 from .grammar import GrammarFailed, Grammars
 from .live import Image, Live, lay_out
 from .load import Loaded, load
@@ -59,6 +60,8 @@ class LlamaEngine(Engine):
         self._suppressed = self._vocabulary.suppressed()
         self._grammars = Grammars(self._vocabulary)
         self._batch = Batch(loaded.batch)
+        self._embedder = Embedder(loaded, self._vocabulary, self._batch) if loaded.embed_most else None
+        self.embed_most, self.embed_room = loaded.embed_most, loaded.embed_room
         self._attention = Attention(loaded.context)
         self._abort = AbortFlag(loaded.context)
         self._lock = threading.Lock()
@@ -80,7 +83,7 @@ class LlamaEngine(Engine):
     # --- sequences ---
 
     def submit(self, sequence: Sequence) -> None:
-        if self._native.memory is None:
+        if self._native.memory is None or self._embedder is not None:
             raise BadRequest(f'"{self._name}" does not support generate')
         limit = min(sequence.limit, self.context)
         if not 0 < len(sequence.tokens) < limit:
@@ -269,6 +272,12 @@ class LlamaEngine(Engine):
 
     def detokenize(self, tokens: ListOf[int]) -> bytes:
         return self._vocabulary.detokenize(tokens)
+
+    def tokenize_input(self, text: str, limit: int) -> tuple[list[int], int]:
+        return super().tokenize_input(text, limit) if self._embedder is None else self._embedder.tokenize(text, limit)
+
+    def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
+        return super().embed(inputs) if self._embedder is None else self._embedder.embed(inputs)
 
     def compile(self, constraint: Constraint) -> Compiled:
         return compile_constraint(constraint, self._grammars)

@@ -12,7 +12,8 @@ from remuda.engine import LoadSpec
 from remuda.errors import LoadFailed
 
 from . import _native, log
-from .settings import read_settings
+from .embedding import EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, has_pooling, pooling, shape
+from .settings import Settings, read_settings
 from .threads import available_cores
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
@@ -42,7 +43,12 @@ class Loaded(Struct, frozen=True, kw_only=True):
     most: int
     """As many are taken at the end of a prompt, where they finish it: a few left over would cost a decode."""
     batch: int
-    """Tokens in the largest decode: `most`, one of each sequence, or an image that may not be cut."""
+    """Tokens in the largest decode: `most`, one of each sequence, or an image or a text that may not be cut."""
+    embed_most: int = 0
+    embed_room: int = 0
+    """As the engine's. A model that embeds does nothing else."""
+    embed_threads: tuple[int, ...] = ()
+    """Numbers of compute threads that it may choose from, the usual one first."""
     projector: Projector | None
     projector_sizes: dict[str, int]
     """Bytes of its weights; as `Engine.sizes`."""
@@ -54,6 +60,8 @@ def load(spec: LoadSpec) -> Loaded:
     _check_file(spec.weights, f"the weights of {spec.name}")
     if spec.projector is not None:
         _check_file(spec.projector, f"the weights of the projector of {spec.name}")
+    for adapter in spec.adapters:
+        _check_file(adapter, f"the weights of an adapter of {spec.name}")
     log.install()
     _native.backend_init()
     model = _native.model_load(os.fsencode(spec.weights), _model_params(spec))
@@ -65,8 +73,10 @@ def load(spec: LoadSpec) -> Loaded:
         projector = _projector(spec, model)
         if projector is not None:
             undo.callback(projector.close)
-        loaded = _with_context(spec, model, projector, settings.flash, settings.kv_type)
+        loaded = _with_context(spec, model, projector, _adapters(spec, model), settings)
         undo.pop_all()
+    if projector is not None and loaded.projector is None:
+        projector.close()  # an embedder takes no images
     return loaded
 
 
@@ -109,6 +119,16 @@ def _projector(spec: LoadSpec, model: _native.Model) -> Projector | None:
     return open_projector(spec.projector, model, name=spec.name, gpu=_on_gpu(spec), threads=_threads(spec))
 
 
+def _adapters(spec: LoadSpec, model: _native.Model) -> list[_native.Adapter]:
+    adapters: list[_native.Adapter] = []
+    for path in spec.adapters:
+        adapter = _native.adapter_load(model, os.fsencode(path))
+        if not adapter:
+            raise _failed(spec.name, "an adapter does not fit it")
+        adapters.append(adapter)
+    return adapters
+
+
 def _on_gpu(spec: LoadSpec) -> bool:
     return spec.options.num_gpu != 0 and _native.supports_gpu()
 
@@ -118,32 +138,36 @@ def _threads(spec: LoadSpec) -> int:
 
 
 def _with_context(
-    spec: LoadSpec, model: _native.Model, projector: Projector | None, flash: int, kv_type: int
+    spec: LoadSpec,
+    model: _native.Model,
+    projector: Projector | None,
+    adapters: list[_native.Adapter],
+    settings: Settings,
 ) -> Loaded:
+    if has_pooling(model):
+        return _embedder(spec, model, adapters, settings)
     trained = _native.model_trained_context(model)
     length = min(spec.context, trained) if trained > 0 else spec.context
     parallel = max(1, spec.parallel)
     stretch = spec.options.num_batch or (_STRETCH_GPU if _on_gpu(spec) else _STRETCH)
     most = spec.options.num_batch or stretch + stretch // 4
     batch = max(most, parallel, projector.widest if projector else 0)
-    params = _native.context_params()
+    params = _context_params(spec, settings)
     params.n_ctx = length * parallel
     params.n_seq_max = parallel
     params.kv_unified = False
     params.n_batch = params.n_ubatch = batch
     # Room for logits is only needed where a token is chosen: the compute buffer is smaller by several times.
     params.n_outputs_max = parallel
-    params.n_threads = params.n_threads_batch = _threads(spec)
-    params.flash_attn_type = flash
-    params.type_k = params.type_v = kv_type
-    params.no_perf = True
-    context = _native.context_new(model, params)
-    if not context:
-        raise _failed(spec.name, f"no context of {parallel} x {length} tokens could be made; lower num_ctx")
+    context = _context(spec, model, params, adapters, f"{parallel} x {length}")
+    memory = _native.context_memory(context)
+    if memory is None:  # it can continue no text: what it has to give is vectors
+        _native.context_free(context)
+        return _embedder(spec, model, adapters, settings)
     return Loaded(
         model=model,
         context=context,
-        memory=_native.context_memory(context),
+        memory=memory,
         length=length,
         parallel=parallel,
         stretch=stretch,
@@ -152,6 +176,51 @@ def _with_context(
         projector=projector,
         projector_sizes=_projector_sizes(spec),
     )
+
+
+def _embedder(spec: LoadSpec, model: _native.Model, adapters: list[_native.Adapter], settings: Settings) -> Loaded:
+    trained = _native.model_trained_context(model)
+    length = min(spec.context, trained) if trained > 0 else spec.context
+    room = min(spec.options.num_batch or (EMBED_ROOM_GPU if _on_gpu(spec) else EMBED_ROOM), EMBED_ROOM_GPU)
+    params = _context_params(spec, settings)
+    batch = shape(params, pooling(model, spec.name), max(room, length))
+    context = _context(spec, model, params, adapters, str(length))
+    return Loaded(
+        model=model,
+        context=context,
+        memory=_native.context_memory(context),
+        length=length,
+        parallel=max(1, spec.parallel),
+        stretch=room,
+        most=room,
+        batch=batch,
+        embed_most=EMBED_MOST,
+        embed_room=room,
+        embed_threads=(_threads(spec),) if spec.options.num_thread else (_threads(spec), 1),
+        projector=None,
+        projector_sizes={"size": 0, "size_vram": 0},
+    )
+
+
+def _context_params(spec: LoadSpec, settings: Settings) -> Any:
+    params = _native.context_params()
+    params.n_threads = params.n_threads_batch = _threads(spec)
+    params.flash_attn_type = settings.flash
+    params.type_k = params.type_v = settings.kv_type
+    params.no_perf = True
+    return params
+
+
+def _context(
+    spec: LoadSpec, model: _native.Model, params: Any, adapters: list[_native.Adapter], size: str
+) -> _native.Context:
+    context = _native.context_new(model, params)
+    if not context:
+        raise _failed(spec.name, f"no context of {size} tokens could be made; lower num_ctx")
+    if adapters and not _native.set_adapters(context, adapters):
+        _native.context_free(context)
+        raise _failed(spec.name, "its adapters could not be applied")
+    return context
 
 
 def _projector_sizes(spec: LoadSpec) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from remuda.errors import without_paths
@@ -26,6 +27,7 @@ class _Log:
     def __init__(self) -> None:
         self.errors: list[str] = []
         self.sizes: dict[tuple[str, str], float] = {}
+        self.listener: Callable[[bytes], None] | None = None
         self._shown = False
 
     def __call__(self, level: int, text: bytes | None, _data: Any) -> None:
@@ -39,6 +41,8 @@ class _Log:
             sys.stderr.write(line)
             if line.strip(" .\n"):
                 self.errors = [*self.errors[1 - _KEPT :], line.strip()]
+        elif level == _INFO and self.listener is not None:
+            self.listener(text)
         elif level == _INFO and (found := _BUFFER.search(text)):
             self._note(found[1].decode(), found[2].decode(), float(found[3]))
 
@@ -53,9 +57,12 @@ _callback = _native.log_callback(_log)
 """Kept for the life of the process: llama.cpp holds the pointer."""
 
 
-def install() -> None:
-    """Send llama.cpp's log here, and forget what came before."""
-    _log.errors, _log.sizes = [], {}
+def install(listener: Callable[[bytes], None] | None = None) -> None:
+    """Send llama.cpp's log here, and forget what came before.
+
+    `listener` is called with each piece of information, in place of noting the sizes of buffers.
+    """
+    _log.errors, _log.sizes, _log.listener = [], {}, listener
     _native.log_set(_callback, None)
 
 

@@ -42,6 +42,13 @@ class Vocabulary:
             del found[0]
         return found
 
+    def wrapping(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the model wants before a text and behind it."""
+        bare, whole = (self._tokens(b"a", special=special, parse=True) for special in (False, True))
+        starts = (start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
+        start = next(starts, len(whole))
+        return whole[:start], whole[start + len(bare) :]
+
     def split(self, data: bytes) -> list[int]:
         """Tokens of a text that has no special tokens: what looks like one is spelled like any other word.
 

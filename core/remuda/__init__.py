@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish, Tokenizes
+from .backend import (
+    Backend,
+    Done,
+    Embedded,
+    EmbedJob,
+    Embeds,
+    GenerateJob,
+    Generates,
+    LoadedModel,
+    LoadWish,
+    Quantizes,
+    Tokenizes,
+)
 from .engine import Ended, Engine, Failed, LoadSpec, Media, Piece, PromptRead, Sequence, SerialEngine
 from .errors import BadRequest, RemudaError
 from .hookspecs import Filter, OutputFormat, Receipt, TemplateEngine, TemplateTraits, hookimpl
@@ -25,6 +37,9 @@ __all__ = [
     "BadRequest",
     "Constraint",
     "Done",
+    "EmbedJob",
+    "Embedded",
+    "Embeds",
     "Ended",
     "Engine",
     "Event",
@@ -49,6 +64,7 @@ __all__ = [
     "ParserView",
     "Piece",
     "PromptRead",
+    "Quantizes",
     "Receipt",
     "RemudaError",
     "Rendered",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence as ListOf
+from pathlib import Path
 from typing import Any, ClassVar
 
 from msgspec import Struct, field
@@ -21,12 +22,16 @@ from .wire.options import Options
 __all__ = [
     "Backend",
     "Done",
+    "EmbedJob",
+    "Embedded",
+    "Embeds",
     "GenerateJob",
     "Generates",
     "GenerationEvent",
     "LoadWish",
     "LoadedModel",
     "ModelStats",
+    "Quantizes",
     "Tokenizes",
 ]
 
@@ -88,6 +93,24 @@ class Done(Struct, frozen=True, kw_only=True):
 GenerationEvent = Text | Done
 
 
+class EmbedJob(Struct, frozen=True, kw_only=True):
+    """Texts to be made into vectors."""
+
+    inputs: list[str]
+    limit: int
+    """Tokens that one input may have, special ones included."""
+    truncate: bool = True
+    """Cut an input that is longer; else raise `BadRequest`."""
+
+
+class Embedded(Struct, frozen=True):
+    """`vectors` are float32 in the machine's byte order, one for each input, as the model gives them."""
+
+    vectors: list[bytes]
+    tokens: int
+    """Of all inputs together, special ones included."""
+
+
 class ModelStats(Struct, frozen=True, kw_only=True):
     """A loaded model's own count."""
 
@@ -133,6 +156,18 @@ class Generates(LoadedModel):
         """
 
 
+class Embeds(LoadedModel):
+    embeds: bool = True
+    """False where it turned out, when the model was loaded, that this one gives none."""
+
+    @abstractmethod
+    async def embed(self, job: EmbedJob) -> Embedded:
+        """One vector for each input. Cancelling stops the work within one micro-batch.
+
+        Raises `BadRequest` for a model that gives none, and for an input that is too long and may not be cut.
+        """
+
+
 class Tokenizes(LoadedModel):
     @abstractmethod
     async def tokenize(self, text: str) -> list[int]:
@@ -159,3 +194,15 @@ class Backend(ABC):
     async def close(self) -> None:
         """The server is going; loaded models are closed already."""
         return None
+
+
+class Quantizes(Backend):
+    """A backend that can write weights anew with less precision."""
+
+    @abstractmethod
+    def quantize(self, source: Path, target: Path, kind: str) -> AsyncGenerator[tuple[int, int], None]:
+        """Write `source` as `target`, in the format of `source`; yield how much is done as `(completed, total)` bytes.
+
+        `kind` is one of F32, F16, BF16, Q8_0, Q4_K_S, Q4_K_M. Both files were checked and are trusted no further than
+        that: the work is done in a process of its own. Closing the generator stops it. Raises `EngineError`.
+        """

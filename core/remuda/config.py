@@ -25,8 +25,10 @@ __all__ = [
     "LimitsConfig",
     "MessageConfig",
     "ModelConfig",
+    "RegistryConfig",
     "RouteConfig",
     "ServerConfig",
+    "StoreConfig",
     "is_loopback",
     "load_config",
     "near_host",
@@ -119,11 +121,45 @@ class RouteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return fnmatchcase(name.lower(), self.model.lower())
 
 
+class StoreConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[store]`: the models on disk, laid out as Ollama does; an existing installation's folder is used as it is."""
+
+    path: str = "~/.ollama/models"
+    """The folder (`OLLAMA_MODELS`); `~` is the home folder. Made when it is first written to."""
+    prune: bool = True
+    """Remove blobs that no model needs any more (`OLLAMA_NOPRUNE` turns it off)."""
+
+    @property
+    def root(self) -> Path:
+        return Path(self.path).expanduser().absolute()
+
+
+class RegistryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[registry]`: where models may be pulled from and pushed to."""
+
+    allow: tuple[str, ...] = ("*",)
+    """Globs over registries as a name gives them, port included: `registry.ollama.ai`, `hf.co`, `*.example.org`."""
+    private: tuple[str, ...] = ()
+    """Registries, redirects to which included, that may have a private or a loopback address, as the same globs."""
+    redirects: tuple[str, ...] = ("*",)
+    """Globs over the hosts that a registry may send downloads to."""
+    key: str = "~/.ollama/id_ed25519"
+    """The key that signs requests for tokens; made when it is first needed."""
+    stall_timeout: float = 30.0
+    """Seconds without a byte after which a connection is given up and tried again."""
+    retries: int = 6
+    """How often one part of a transfer is tried again without getting anywhere."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerConfig = field(default_factory=ServerConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     models: dict[str, ModelConfig] = field(default_factory=dict[str, ModelConfig])
     routes: tuple[RouteConfig, ...] = ()
+    store: StoreConfig = field(default_factory=StoreConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    auto_pull: bool = False
+    """Pull a model that is asked for and is not there, with progress lines in the stream."""
     go_template: bool | None = None
     """Which template to take where a model has two (`OLLAMA_GO_TEMPLATE`): `true` the one of its Modelfile, `false` the
     one in its weights; unset, the one that can say more."""
@@ -219,8 +255,18 @@ def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
     if keep_alive := values.get("OLLAMA_KEEP_ALIVE"):
         limits = msgspec.structs.replace(limits, keep_alive=keep_alive)
     if go := values.get("OLLAMA_GO_TEMPLATE"):
-        config = msgspec.structs.replace(config, go_template=go.lower() not in {"0", "f", "false"})
-    return msgspec.structs.replace(config, server=server, limits=limits)
+        config = msgspec.structs.replace(config, go_template=_is_true(go))
+    store = config.store
+    if folder := values.get("OLLAMA_MODELS"):
+        store = msgspec.structs.replace(store, path=folder)
+    if no_prune := values.get("OLLAMA_NOPRUNE"):
+        store = msgspec.structs.replace(store, prune=not _is_true(no_prune))
+    return msgspec.structs.replace(config, server=server, limits=limits, store=store)
+
+
+def _is_true(text: str) -> bool:
+    """A boolean of the environment, as the protocol has it: whatever is not plainly false."""
+    return text.lower() not in {"0", "f", "false"}
 
 
 def _check(config: Config) -> None:
@@ -236,6 +282,8 @@ def _check(config: Config) -> None:
         ("limits.template_timeout", limits.template_timeout, 0.01, 600),
         ("limits.format_timeout", limits.format_timeout, 0.01, 600),
         ("limits.repeat", limits.repeat, 0, 2**31 - 1),
+        ("registry.stall_timeout", config.registry.stall_timeout, 0.1, 3600),
+        ("registry.retries", config.registry.retries, 1, 100),
     )
     for key, value, low, high in bounds:
         if not low <= value <= high:

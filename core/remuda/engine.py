@@ -4,11 +4,11 @@ An `Engine` lives in a runner process of its own (`remuda.runner.host`), which g
 queueing, UTF-8 assembly, stop strings, token limits, cancellation and memory that is really returned on unload.
 The engine turns tokens into tokens.
 
-The host calls every method from one thread, except `interrupt`, `tokenize`, `tokenize_media` and `compile`, which come
-from others, maybe during `step`. It never has more than `parallel` sequences submitted at once, and does everything
-else between two steps:
+The host calls every method from one thread, except `interrupt`, `tokenize`, `tokenize_media`, `tokenize_input` and
+`compile`, which come from others, maybe during `step`. It never has more than `parallel` sequences submitted at once,
+and does everything else between two steps:
 
-    load -> { submit | complete | cancel | detokenize | step }* -> close
+    load -> { submit | complete | cancel | detokenize | embed | step }* -> close
 
 An exception from `submit`, `compile` or a method about tokens fails that one request. An exception from `step` ends
 the process, and with it every request in it: raise one only when the engine's state can no longer be trusted, and
@@ -45,6 +45,8 @@ class LoadSpec(Struct, frozen=True, kw_only=True):
     """Load-time options of the request that caused the load: num_batch, num_gpu, main_gpu, use_mmap, num_thread."""
     projector: str | None = None
     """The path of the weights that make images readable to the model, if it has any."""
+    adapters: list[str] = field(default_factory=list[str])
+    """Paths of LoRA weights to be applied to the model, in this order."""
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """The backend's own table of the configuration."""
 
@@ -141,6 +143,10 @@ class Engine(ABC):
     """How many tokens one sequence may hold."""
     vocabulary: int
     """Token ids run from 0 to `vocabulary - 1`."""
+    embed_most: int = 0
+    """How many inputs one call of `embed` takes; 0 for a model that gives no embeddings."""
+    embed_room: int = 0
+    """How many tokens several inputs may have together, as many as are fast; one alone may have `context` of them."""
 
     @classmethod
     @abstractmethod
@@ -202,6 +208,22 @@ class Engine(ABC):
     @abstractmethod
     def detokenize(self, tokens: ListOf[int]) -> bytes:
         """The bytes that `tokens` stand for."""
+
+    def tokenize_input(self, text: str, limit: int) -> tuple[list[int], int]:
+        """Tokens of a text to be embedded, with the special ones round it, cut at the end of the text to `limit`.
+
+        And how many they would be uncut. Raise `BadRequest` if the special ones alone are more. Any thread may call
+        this at any time.
+        """
+        raise BadRequest("this model gives no embeddings")
+
+    def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
+        """One vector for each of `inputs`: float32 in the machine's byte order, as the model pools them.
+
+        At most `embed_most` inputs with `embed_room` tokens together, or one with `context`: a micro-batch. Between
+        two steps only. An exception fails the requests that the inputs belong to.
+        """
+        raise BadRequest("this model gives no embeddings")
 
     def sizes(self) -> dict[str, int]:
         """Bytes held: `size` in all and `size_vram` of those on a GPU; shown by `/api/ps`. Empty if not known."""

@@ -81,6 +81,10 @@ class TemplateTraits(Struct, frozen=True, kw_only=True):
     """It can place a suffix after the answer."""
     stops: tuple[str, ...] = ()
     """What ends an answer of the well-known family that the template is recognised as; empty if it is of none."""
+    known: str = ""
+    """That family's name."""
+    known_template: str = ""
+    """A template for that family, for the engine `go`."""
 
 
 class TemplateEngine(Protocol):

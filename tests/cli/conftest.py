@@ -31,6 +31,18 @@ class StandIn:
         self.running: list[dict[str, Any]] = []
         self.replies: list[list[dict[str, Any] | bytes]] = [[DONE]]
         self.status = 200
+        self.scripts: dict[str, list[dict[str, Any] | bytes]] = {}
+        """The lines that a path answers instead of `replies`."""
+        self.shown: dict[str, Any] | None = {"capabilities": ["completion"]}
+        """What /api/show answers; None is that there is no such model, until one is pulled."""
+        self.no_show: tuple[int, bytes] | None = None
+        """Status and body of a server without that route."""
+        self.shows: list[dict[str, Any]] = []
+        """What it was asked, which is not among `asked`."""
+        self.blobs: dict[str, bytes] = {}
+        """What /api/blobs has, by digest."""
+        self.heads: list[tuple[str, str]] = []
+        """Path and Content-Length of what was sent to it."""
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
         """Where each of `asked` went."""
@@ -53,15 +65,25 @@ class _Handler(BaseHTTPRequestHandler):
     stand_in: StandIn
 
     def do_HEAD(self) -> None:
-        self._send(200, b"")
+        known = self.path == "/" or self.path.removeprefix("/api/blobs/") in self.stand_in.blobs
+        self._send(200 if known else 404, b"")
 
     def do_GET(self) -> None:
         found = {"/api/tags": self.stand_in.models, "/api/ps": self.stand_in.running}
         self._send(200, json.dumps({"models": found[self.path]}).encode())
 
     def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.startswith("/api/blobs/"):
+            self.stand_in.heads.append((self.path, self.headers["Content-Length"]))
+            self.stand_in.blobs[self.path.removeprefix("/api/blobs/")] = body
+            self._send(201, b"")
+            return
+        if self.path == "/api/show":
+            self._show(json.loads(body))
+            return
         self.stand_in.paths.append(self.path)
-        self.stand_in.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.stand_in.asked.append(json.loads(body))
         self.send_response(self.stand_in.status)
         self.end_headers()
         try:
@@ -69,8 +91,21 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             self.stand_in.gone.set()
 
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
+    def _show(self, asked: dict[str, Any]) -> None:
+        self.stand_in.shows.append(asked)
+        if self.stand_in.no_show:
+            self._send(*self.stand_in.no_show)
+            return
+        shown = self.stand_in.shown
+        reply = {"error": f"model '{asked['model']}' not found"} if shown is None else shown
+        self._send(404 if shown is None else 200, json.dumps(reply).encode())
+
     def _answer(self) -> None:
-        for line in self.stand_in.next_reply():
+        lines = self.stand_in.scripts.get(self.path)
+        for line in self.stand_in.next_reply() if lines is None else lines:
             if line == b"GATE":
                 assert self.stand_in.gate.wait(60)
                 continue
@@ -79,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.rfile.read(1)
                 self.stand_in.gone.set()
                 return
+            if isinstance(line, dict) and line.get("status") == "success":
+                self.stand_in.shown = self.stand_in.shown or {}
             shaped = _as_chat(line) if isinstance(line, dict) and self.path == "/api/chat" else line
             self.wfile.write(shaped if isinstance(shaped, bytes) else json.dumps(shaped).encode() + b"\n")
             self.wfile.flush()

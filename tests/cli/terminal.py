@@ -18,12 +18,12 @@ __all__ = ["Terminal"]
 class Terminal:
     """`expect` reads until a text appears; `type` types a line. Leaving the context ends the command."""
 
-    def __init__(self, *args: str, seconds: float = 60) -> None:
+    def __init__(self, *args: str, seconds: float = 60, term: str = "dumb", columns: int = 60) -> None:
         mine, its = pty.openpty()
         self._fd = mine
         self._deadline = time.monotonic() + seconds
         self._unread = ""
-        environ = {**os.environ, "TERM": "dumb", "COLUMNS": "60", "PYTHONUNBUFFERED": "1"}
+        environ = {**os.environ, "TERM": term, "COLUMNS": str(columns), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "remuda", *args]
         self._process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environ)
         os.close(its)

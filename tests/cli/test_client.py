@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from remuda.cli.client import Client, Piece, ServerError, Target, Unreachable, target_from
+from remuda.cli.client import Client, ServerError, Target, Unreachable, target_from
+from remuda.cli.replies import Piece
 from remuda.wire import ChatMessage, ChatRequest, GenerateRequest
 
 from .conftest import DONE, StandIn
@@ -65,6 +66,12 @@ def test_line_separators_inside_a_string_do_not_split_it(client: Client, stand_i
 def test_a_last_line_needs_no_newline(client: Client, stand_in: StandIn) -> None:
     stand_in.replies = [[b'{"response":"a"}\n{"done":true}']]
     assert [piece.done for piece in client.generate(ASK)] == [False, True]
+
+
+def test_a_line_may_be_long_and_come_in_pieces(client: Client, stand_in: StandIn) -> None:
+    text = "x" * 20_000_000
+    stand_in.replies = [[b'{"response":"', text.encode(), b'"}\n\n{"done"', b":true}"]]
+    assert [len(piece.text) for piece in client.generate(ASK)] == [len(text), 0]
 
 
 def test_an_error_line_is_raised_after_what_came_before(client: Client, stand_in: StandIn) -> None:

@@ -14,7 +14,9 @@ from remuda.plugins import Plugins
 
 from .conftest import Remuda
 
-COMMANDS = ("serve", "run", "list", "ps", "plugins")
+COMMANDS = (
+    "serve", "run", "pull", "create", "show", "list", "ps", "stop", "cp", "rm", "push", "plugins"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +45,7 @@ def test_help_starts_quickly() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     modules = set(done.stdout.splitlines())
     assert "remuda.cli.run" in modules
-    assert not modules & {"quart", "hypercorn", "httpx", "llama_cpp", "numpy"}
+    assert not modules & {"quart", "hypercorn", "httpx", "llama_cpp", "numpy", "rich"}
 
 
 def test_version(remuda: Remuda) -> None:

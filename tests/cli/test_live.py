@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from remuda.config import Config, ModelConfig
+from remuda.config import Config, ModelConfig, RegistryConfig
 from remuda.plugins import Plugins, load_plugins
 from remuda.testing.scripted import Script, ScriptedPlugin, write_script
 from remuda.testing.server import LiveServer
 
 from .conftest import PNG, Remuda
 from .terminal import Terminal
+
+NOT_THERE = (
+    "Error: model 'walker' not found, and it cannot be pulled: the registry registry.ollama.ai is not among those that "
+    "registry.allow lists; there are: talker:latest\n"
+)
 
 
 @pytest.fixture
@@ -25,7 +31,9 @@ def plugins() -> Plugins:
 def test_run_list_and_ps(
     remuda: Remuda, plugins: Plugins, scripted: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with LiveServer(scripted(talker=Script(pieces=["Well", ", ", "well."])), plugins) as server:
+    config = scripted(talker=Script(pieces=["Well", ", ", "well."]))
+    config = structs.replace(config, registry=RegistryConfig(allow=()))
+    with LiveServer(config, plugins) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
         assert remuda("ps").stdout.splitlines()[1:] == []
         said = remuda("run", "talker", "hello", "--keepalive", "-1", "--verbose")
@@ -37,7 +45,7 @@ def test_run_list_and_ps(
         assert loaded.rstrip().endswith("100% CPU     4096       Forever")
         unknown = remuda("run", "walker", "hello")
         assert (unknown.exit_code, unknown.stdout) == (1, "")
-        assert unknown.stderr == "Error: model 'walker' not found; there are: talker:latest\n"
+        assert unknown.stderr == NOT_THERE
 
 
 @pytest.fixture
@@ -47,7 +55,7 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scr
     def write(script: Script) -> None:
         path = write_script(tmp_path / "talker.json", script)
         config = tmp_path / "remuda.toml"
-        config.write_text(f'[models.talker]\npath = "{path}"\nformat = "scripted"\n')
+        config.write_text(f'registry.allow = []\n[models.talker]\npath = "{path}"\nformat = "scripted"\n')
         monkeypatch.setenv("REMUDA_CONFIG", str(config))
 
     return write
@@ -72,7 +80,7 @@ def test_its_own_server_fails_as_any_other(remuda: Remuda, configured: Callable[
     assert (result.exit_code, result.stdout) == (1, "Here I ")
     assert "Error: model runner has unexpectedly stopped" in result.stderr
     result = remuda("run", "walker", "hello")
-    assert result.stderr == "Error: model 'walker' not found; there are: talker:latest\n"
+    assert result.stderr == NOT_THERE
 
 
 @pytest.mark.usefixtures("nobody")

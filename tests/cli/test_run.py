@@ -215,16 +215,84 @@ def test_verbose_leaves_out_what_the_server_does_not_say(remuda: Remuda, stand_i
     assert remuda("run", "m", "p", "--verbose").stderr == "total duration:       1s\n"
 
 
+NOT_THERE = [{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}]
+
+
 def test_an_unknown_model_is_told_which_there_are(remuda: Remuda, stand_in: StandIn) -> None:
-    stand_in.status, stand_in.replies = 404, [[{"error": "model 'nope' not found"}]]
+    stand_in.shown, stand_in.scripts = None, {"/api/pull": NOT_THERE}
     stand_in.models = [{"name": "a:1"}, {"name": "b:2"}]
     result = remuda("run", "nope", "p")
-    assert (result.exit_code, result.stderr) == (1, "Error: model 'nope' not found; there are: a:1, b:2\n")
+    assert (result.exit_code, result.stdout, stand_in.paths) == (1, "", ["/api/pull"])
+    assert result.stderr == (
+        "pulling manifest\nError: model 'nope' not found, and it cannot be pulled: "
+        "pull model manifest: file does not exist; there are: a:1, b:2\n"
+    )
 
 
 def test_an_unknown_model_where_there_is_none_is_told_how_to_get_one(remuda: Remuda, stand_in: StandIn) -> None:
-    stand_in.status, stand_in.replies = 404, [[{"error": "model 'nope' not found"}]]
+    stand_in.shown, stand_in.scripts = None, {"/api/pull": NOT_THERE}
     assert "pip install 'remuda[llamacpp,demo]'" in remuda("run", "nope", "p").stderr
+
+
+def test_a_model_that_went_away_is_told_which_there_are(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.status, stand_in.replies = 404, [[{"error": "model 'm' not found"}]]
+    stand_in.models = [{"name": "a:1"}]
+    assert remuda("run", "m", "p").stderr == "Error: model 'm' not found; there are: a:1\n"
+
+
+def test_a_missing_model_is_pulled_first(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.says("Here.")
+    stand_in.shown, stand_in.scripts = None, {"/api/pull": [{"status": "pulling manifest"}, {"status": "success"}]}
+    result = remuda("run", "m", "p", "--insecure")
+    assert (result.stdout, result.stderr) == ("Here.\n", "pulling manifest\nsuccess\n")
+    assert stand_in.paths == ["/api/pull", "/api/generate"]
+    assert (stand_in.asked[0]["model"], stand_in.asked[0]["insecure"]) == ("m", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, b"404 page not found"), (404, b'{"error":"not found"}'), (405, b""), (501, b"{}")]
+)
+def test_a_server_that_shows_nothing_is_only_asked(remuda: Remuda, stand_in: StandIn, status: int, body: bytes) -> None:
+    stand_in.says("Here.")
+    stand_in.no_show = (status, body)
+    result = remuda("run", "m", "p")
+    assert (result.exit_code, result.stdout, stand_in.paths) == (0, "Here.\n", ["/api/generate"])
+
+
+VECTOR = {"/api/embed": [b'{"model":"m","embeddings":[[0.6,-0.80000001,1e-9]],"total_duration":1}']}
+
+
+def test_a_model_of_vectors_writes_one(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.shown, stand_in.scripts = {"capabilities": ["embedding"]}, VECTOR
+    result = remuda("run", "m", "some", "text", "--dimensions", "3", "--truncate=false", "--keepalive", "1m")
+    assert (result.exit_code, result.stdout) == (0, "[0.6,-0.80000001,1e-9]\n")
+    [asked] = stand_in.asked
+    assert {key: asked[key] for key in ("model", "input", "dimensions", "truncate", "keep_alive")} == {
+        "model": "m",
+        "input": "some text",
+        "dimensions": 3,
+        "truncate": False,
+        "keep_alive": "1m",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "truncate"), [(["m", "p"], None), (["--truncate", "m", "p"], True), (["--truncate=0", "m", "p"], False)]
+)
+def test_truncate_takes_no_word_after_it(
+    remuda: Remuda, stand_in: StandIn, flags: list[str], truncate: bool | None
+) -> None:
+    stand_in.shown, stand_in.scripts = {"capabilities": ["embedding"]}, VECTOR
+    remuda("run", *flags)
+    [asked] = stand_in.asked
+    assert (asked["model"], asked["input"], asked["truncate"]) == ("m", "p", truncate)
+
+
+def test_a_model_of_vectors_needs_a_text(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.shown = {"capabilities": ["embedding"]}
+    result = remuda("run", "m")
+    assert (result.exit_code, stand_in.asked) == (1, [])
+    assert result.stderr == 'Error: m makes vectors of texts and cannot talk; try: remuda run m "a text"\n'
 
 
 def test_an_error_in_the_middle_is_an_error(remuda: Remuda, stand_in: StandIn) -> None:

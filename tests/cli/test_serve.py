@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pushing import make_model
 
 from remuda.cli.serve import announce
-from remuda.config import Config, ModelConfig
-from remuda.plugins import Plugins
+from remuda.model.store import Store
 
 from ..conftest import DEMO, needs_demo
 from .conftest import Remuda
@@ -162,8 +162,7 @@ def test_a_bad_configuration(remuda: Remuda, tmp_path: Path, text: str | None, m
 
 
 def test_the_announcement_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    config = Config(models={"story": ModelConfig(path="x"), "haiku:tiny": ModelConfig(path="x")})
-    announce("http://127.0.0.1:1", config, Plugins())
+    announce("http://127.0.0.1:1", ["haiku:tiny", "story:latest"])
     shown = capsys.readouterr()
     assert shown.out == ""
     first, *rest = shown.err.splitlines()
@@ -175,6 +174,27 @@ def test_the_announcement_names_what_there_is(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_the_announcement_does_not_name_hundreds(capsys: pytest.CaptureFixture[str]) -> None:
+    announce("http://127.0.0.1:1", [f"m{number:03}:latest" for number in range(100)])
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Models: ")]
+    assert line.endswith("m019:latest, and 80 more")
+
+
 def test_the_announcement_without_models_says_how_to_get_one(capsys: pytest.CaptureFixture[str]) -> None:
-    announce("http://127.0.0.1:1", Config(), Plugins())
-    assert "pip install 'remuda[llamacpp,demo]'" in capsys.readouterr().err
+    announce("http://127.0.0.1:1", [])
+    shown = capsys.readouterr().err
+    assert "  remuda pull smollm2:135m\n" in shown
+    assert "  pip install 'remuda[llamacpp,demo]'\n" in shown
+
+
+def test_models_of_the_configuration_and_of_the_store_are_announced(serving: Serving, tmp_path: Path) -> None:
+    make_model(Store(tmp_path / "store"), "me/stored:latest", {})
+    make_model(Store(tmp_path / "store"), "Talker:latest", {})
+    (tmp_path / "weights").touch()
+    config = tmp_path / "remuda.toml"
+    config.write_text(f'[models.talker]\npath = "{tmp_path}/weights"\n')
+    server = serving("--port", "0", "--config", str(config), OLLAMA_MODELS=str(tmp_path / "store"))
+    [line] = server.lines(1)
+    assert line.startswith("Models: ")
+    assert line.endswith("talker:latest, me/stored:latest")
+    server.end()

@@ -18,6 +18,8 @@ from remuda.plugins import Plugins
 from .conftest import ROOT, Block, blocks, pages
 
 REFERENCE = ROOT / "docs" / "reference"
+SETTINGS = {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}
+SETTINGS |= {"StoreConfig", "RegistryConfig"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -36,7 +38,7 @@ def test_a_changed_table_would_be_noticed(generate: ModuleType) -> None:
     [
         ("options", "options", {""}),
         ("errors", "errors", {""}),
-        ("configuration", "settings", {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}),
+        ("configuration", "settings", SETTINGS),
         ("cli", "command", {"", *make_cli(Plugins).commands}),
     ],
 )
@@ -88,6 +90,16 @@ FIELDS = [
     ("POST /api/chat", wire.ChatMessage),
     ("POST /api/chat", wire.ChatResponse),
     ("POST /api/chat", wire.ReplyMessage),
+    ("POST /api/embed", wire.EmbedRequest),
+    ("POST /api/embed", wire.EmbedResponse),
+    ("POST /api/embeddings", wire.EmbeddingsRequest),
+    ("POST /api/embeddings", wire.EmbeddingsResponse),
+    ("POST /api/show", wire.ShowRequest),
+    ("POST /api/show", wire.ShowResponse),
+    ("POST /api/create", wire.CreateRequest),
+    ("POST /api/copy", wire.CopyRequest),
+    ("POST /api/pull", wire.TransferRequest),
+    ("Progress", wire.ProgressResponse),
     ("GET /api/tags", wire.TagsModel),
     ("GET /api/tags", wire.TagsDetails),
     ("GET /api/ps", wire.PsModel),

@@ -65,8 +65,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         SCRIPTED: ModelConfig(path=str(script), format="scripted"),
     }
     config = Config(models=models, limits=LimitsConfig(parallel=8))
-    with blockbuster_ctx(["remuda", "remuda_plugins"]), LiveServer(config, plugins) as server:
+    with LiveServer(config, plugins) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks() -> Iterator[None]:
+    """For each test by itself: the servers of this folder live on while other folders' tests run."""
+    with blockbuster_ctx(["remuda", "remuda_plugins"]):
+        yield
 
 
 class Client:

@@ -32,6 +32,9 @@ class StandIn:
         self.mode = mode
         self.app: App | None = None
 
+    def start(self) -> None:
+        """There is nothing to begin with."""
+
     async def generate(self, *_: object, **__: object) -> Any:
         if self.mode != "slow":
             say("began")

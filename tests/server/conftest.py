@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import msgspec
 import pytest
+from registry import Registry
 
 from remuda.config import Config, ServerConfig
+from remuda.model.store import Store
 from remuda.pipeline import Pipeline
 from remuda.plugins import Plugins
 from remuda.testing.server import LiveServer
-from remuda.wire import GenerateRequest, GenerateResponse, PsResponse, TagsResponse
+from remuda.wire import (
+    GenerateRequest,
+    GenerateResponse,
+    ProgressResponse,
+    PsResponse,
+    TagsResponse,
+    TransferRequest,
+)
+
+from .library_rig import LibraryRig, library_config
 
 Answer = Callable[[GenerateRequest, str], Awaitable[Any]]
 
@@ -25,13 +37,31 @@ def line(text: str = "", *, done: bool = False) -> GenerateResponse:
     )
 
 
+class LibraryStandIn:
+    """What the server needs of `remuda.pipeline.library.Library` where progress is told. A test gives its `told`."""
+
+    def __init__(self) -> None:
+        self.told: Callable[[TransferRequest], Awaitable[Any]] = self.nothing
+
+    async def nothing(self, _request: TransferRequest) -> Any:
+        return ProgressResponse(status="success")
+
+    async def pull(self, request: TransferRequest) -> Any:
+        return await self.told(request)
+
+
 class StandIn:
     """What the server needs of `remuda.pipeline.Pipeline`. A test gives its `answer` to `/api/generate`."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self.answer: Answer = self.words
         self.requests: list[GenerateRequest] = []
         self.closed = 0
+        self.store = store
+        self.library = LibraryStandIn()
+
+    def start(self) -> None:
+        """There is nothing to begin with."""
 
     async def generate(self, request: GenerateRequest, *, request_id: str) -> Any:
         self.requests.append(request)
@@ -139,13 +169,13 @@ MakeRig = Callable[..., Rig]
 
 
 @pytest.fixture
-def make_rig(no_blocking: None) -> Iterator[MakeRig]:
+def make_rig(no_blocking: None, tmp_path: Path) -> Iterator[MakeRig]:
     """`make_rig(plugins=..., idle_timeout=..., **fields of ServerConfig)`; blocking calls on its loop are errors."""
     rigs: list[Rig] = []
 
     def make(plugins: Plugins | None = None, idle_timeout: float = 30.0, **fields: Any) -> Rig:
         config = Config(server=msgspec.structs.replace(ServerConfig(drain_timeout=2.0), **fields))
-        standin = StandIn()
+        standin = StandIn(Store(tmp_path / "models"))
         server = LiveServer(config, plugins, pipeline=cast(Pipeline, standin), idle_timeout=idle_timeout)
         rig = Rig(server.start(), standin)
         rigs.append(rig)
@@ -160,3 +190,29 @@ def make_rig(no_blocking: None) -> Iterator[MakeRig]:
 @pytest.fixture
 def rig(make_rig: MakeRig) -> Rig:
     return make_rig()
+
+
+@pytest.fixture
+def make_library(plugins: Plugins, tmp_path: Path, no_blocking: None) -> Iterator[Callable[..., LibraryRig]]:
+    """`make_library(**fields of Config)`: a server over a real pipeline."""
+    rigs: list[LibraryRig] = []
+
+    def make(**fields: Any) -> LibraryRig:
+        rigs.append(LibraryRig(library_config(tmp_path, **fields), plugins))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.http.close()
+        rig.server.stop()
+
+
+@pytest.fixture
+def library(make_library: Callable[..., LibraryRig]) -> LibraryRig:
+    return make_library()
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as registry:
+        yield registry

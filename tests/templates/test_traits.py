@@ -167,4 +167,6 @@ def test_a_template_of_a_known_family_says_where_answers_end() -> None:
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
         " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
-    assert jinja_traits.inspect(template) == TemplateTraits(stops=("<|im_start|>", "<|im_end|>"))
+    found = jinja_traits.inspect(template)
+    assert (found.stops, found.known) == (("<|im_start|>", "<|im_end|>"), "chatml")
+    assert "{{ .Prompt }}" in found.known_template

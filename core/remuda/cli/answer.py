@@ -11,8 +11,9 @@ from typing import Final
 import click
 from msgspec import Struct
 
-from .client import Piece, ServerError
+from .client import ServerError
 from .humanize import short_duration
+from .replies import Piece
 from .wrap import WordWrap, harmless
 
 __all__ = ["Answer", "show_answer", "show_stats"]

@@ -6,8 +6,8 @@ It speaks to any server of the protocol, so it asks of a reply only what it uses
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
@@ -15,14 +15,27 @@ import msgspec
 from msgspec import Struct, field
 
 from ..config import is_loopback, near_host, parse_host, url_of
-from ..wire import ChatRequest, GenerateRequest, encode
+from ..model.digest import Digest
+from ..wire import (
+    ChatRequest,
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    EmbedRequest,
+    GenerateRequest,
+    ShowRequest,
+    TransferRequest,
+    encode,
+)
+from .replies import Embedded, Listed, Piece, Progress, Running, Shown
 
 if TYPE_CHECKING:  # httpx takes as long to import as everything else here together: only when a request is made
     import httpx
 
-__all__ = ["Client", "Listed", "Piece", "Running", "Said", "ServerError", "Target", "Unreachable", "target_from"]
+__all__ = ["Client", "ServerError", "Target", "Unreachable", "reached", "target_from"]
 
 T = TypeVar("T")
+Line = TypeVar("Line", Piece, Progress)
 
 _CONNECT_SECONDS = 5.0
 
@@ -34,59 +47,6 @@ class Target(Struct, frozen=True):
     """Without a slash at the end."""
     loopback: bool
     """It can only be on this machine."""
-
-
-class Listed(Struct):
-    """A model of `/api/tags`."""
-
-    name: str
-    digest: str = ""
-    size: int = 0
-    modified_at: str = "0001-01-01T00:00:00Z"
-    remote_host: str = ""
-
-
-class Running(Struct):
-    """A model of `/api/ps`."""
-
-    name: str
-    digest: str = ""
-    size: int = 0
-    size_vram: int = 0
-    context_length: int = 0
-    expires_at: str = "0001-01-01T00:00:00Z"
-
-
-class Said(Struct):
-    """The message in a line of `/api/chat`. Some servers write null for an empty text."""
-
-    content: str | None = None
-    thinking: str | None = None
-
-
-class Piece(Struct):
-    """A line of `/api/generate` or of `/api/chat`. Durations in nanoseconds."""
-
-    response: str | None = None
-    thinking: str | None = None
-    message: Said | None = None
-    done: bool = False
-    total_duration: int = 0
-    load_duration: int = 0
-    prompt_eval_count: int = 0
-    prompt_eval_duration: int = 0
-    eval_count: int = 0
-    eval_duration: int = 0
-    error: str | None = None
-
-    @property
-    def text(self) -> str:
-        """What the model says, without what it thinks."""
-        return (self.message.content if self.message else self.response) or ""
-
-    @property
-    def thought(self) -> str:
-        return (self.message.thinking if self.message else self.thinking) or ""
 
 
 class ServerError(click.ClickException):
@@ -124,6 +84,11 @@ class Client:
         except Unreachable:
             return False
 
+    def insist(self) -> None:
+        """Raises `Unreachable` unless a server answers: for commands that have much to do before they ask it."""
+        if not self.reachable():
+            raise Unreachable(self._url)
+
     def models(self) -> list[Listed]:
         return self._get("/api/tags", _Models[Listed]).models
 
@@ -132,30 +97,90 @@ class Client:
 
     def generate(self, request: GenerateRequest) -> Generator[Piece, None, None]:
         """The lines of the answer as they come. Closing it closes the connection, and so ends the work behind it."""
-        return self._answer("/api/generate", encode(request))
+        return self._stream("/api/generate", request, Piece)
 
     def chat(self, request: ChatRequest) -> Generator[Piece, None, None]:
         """As `generate`, for a conversation."""
-        return self._answer("/api/chat", encode(request))
+        return self._stream("/api/chat", request, Piece)
 
-    def _answer(self, path: str, body: bytes) -> Generator[Piece, None, None]:
-        with self._sent("POST", path, body) as response:
+    def embed(self, request: EmbedRequest) -> Embedded:
+        return self._post("/api/embed", request, Embedded)
+
+    def show(self, request: ShowRequest) -> Shown:
+        return self._post("/api/show", request, Shown)
+
+    def pull(self, request: TransferRequest) -> Generator[Progress, None, None]:
+        """The lines of progress as they come; closing it ends the transfer."""
+        return self._work("/api/pull", request)
+
+    def push(self, request: TransferRequest) -> Generator[Progress, None, None]:
+        """As `pull`."""
+        return self._work("/api/push", request)
+
+    def create(self, request: CreateRequest) -> Generator[Progress, None, None]:
+        """As `pull`. The files that the request names must have been sent before."""
+        return self._work("/api/create", request)
+
+    def copy(self, source: str, destination: str) -> None:
+        self._done("POST", "/api/copy", _body(CopyRequest(source=source, destination=destination)))
+
+    def delete(self, model: str) -> None:
+        self._done("DELETE", "/api/delete", _body(DeleteRequest(model=model)))
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the server has a file with these bytes."""
+        try:
+            self._done("HEAD", f"/api/blobs/{digest}")
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def send_blob(self, digest: Digest, chunks: Iterable[bytes], size: int) -> None:
+        """Send a file of `size` bytes, piece by piece."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        self._done("POST", f"/api/blobs/{digest}", chunks, headers)
+
+    def _stream(self, path: str, request: Struct, type: type[Line]) -> Generator[Line, None, None]:
+        with self._sent("POST", path, _body(request)) as response:
             for line in _lines(response.iter_bytes()):
-                piece = _decode(line, Piece)
-                if piece.error:
-                    raise ServerError(piece.error, 200)
-                yield piece
+                decoded = _decode(line, type)
+                if decoded.error:
+                    raise ServerError(decoded.error, 200)
+                yield decoded
+
+    def _work(self, path: str, request: Struct) -> Generator[Progress, None, None]:
+        last = Progress()
+        with closing(self._stream(path, request, Progress)) as events:
+            for last in events:
+                yield last
+        if last.status != "success":
+            raise ServerError("the stream ended before the work did", 200)
+
+    def _post(self, path: str, request: Struct, type: type[T]) -> T:
+        with self._sent("POST", path, _body(request)) as response:
+            return _decode(response.read(), type)
 
     def _get(self, path: str, type: type[T]) -> T:
         with self._sent("GET", path) as response:
             return _decode(response.read(), type)
 
+    def _done(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        with self._sent(method, path, body, headers) as response:
+            response.read()
+
     @contextmanager
-    def _sent(self, method: str, path: str, body: bytes | None = None) -> Generator[httpx.Response, None, None]:
+    def _sent(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, headers: dict[str, str] | None = None
+    ) -> Generator[httpx.Response, None, None]:
+        """The reply to a request, whose body is JSON unless `headers` say otherwise."""
         import httpx
 
         try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
+            headers = headers or ({} if body is None else {"Content-Type": "application/json"})
             with self._http.stream(method, self._url + path, content=body, headers=headers) as response:
                 if response.status_code >= 400:
                     raise ServerError(_refusal(response.read(), response.status_code), response.status_code)
@@ -170,6 +195,13 @@ class _Models(Struct, Generic[T]):
     models: list[T] = field(default_factory=list[Any])
 
 
+@contextmanager
+def reached() -> Generator[Client, None, None]:
+    """A client of the server that `OLLAMA_HOST` names, closed at the end."""
+    with closing(Client(target_from())) as client:
+        yield client
+
+
 def target_from(environ: Mapping[str, str] | None = None) -> Target:
     """The server that `OLLAMA_HOST` names; without it the one at the default address of this machine."""
     text = (os.environ if environ is None else environ).get("OLLAMA_HOST", "")
@@ -177,14 +209,25 @@ def target_from(environ: Mapping[str, str] | None = None) -> Target:
     return Target(url_of(host, port, scheme) + path.rstrip("/"), is_loopback(near_host(host)))
 
 
+def _body(request: Struct) -> bytes:
+    try:
+        return encode(request)
+    except UnicodeEncodeError:  # bytes that are not UTF-8 reach Python as lone surrogates
+        raise click.ClickException("a name or a text that was given is not valid Unicode") from None
+
+
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """NDJSON lines. httpx's own `iter_lines` also splits at U+2028 and its like, which JSON strings may hold."""
-    rest = b""
+    rest: list[bytes] = []
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, last = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*rest, lines[0]))
+            rest = []
+        rest.append(last)
         yield from (line for line in lines if line.strip())
-    if rest.strip():
-        yield rest
+    if line := b"".join(rest).strip():
+        yield line
 
 
 def _decode(data: bytes, type: type[T]) -> T:

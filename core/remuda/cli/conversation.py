@@ -10,11 +10,12 @@ from msgspec import Struct, field
 
 from ..wire import ChatMessage, ChatRequest, GenerateRequest
 from .answer import Answer, show_answer, show_stats
-from .client import Client, Piece, ServerError
+from .client import Client, ServerError
 from .question import Question
+from .replies import Piece
 from .values import unicode
 
-__all__ = ["HOW_TO_GET_A_MODEL", "Conversation"]
+__all__ = ["HOW_TO_GET_A_MODEL", "Conversation", "with_names"]
 
 HOW_TO_GET_A_MODEL: Final = "pip install 'remuda[llamacpp,demo]'"
 
@@ -90,6 +91,11 @@ class Conversation(Struct, kw_only=True):
         except ServerError as error:
             if error.status != 404:
                 raise
-            names = ", ".join(model.name for model in self.client.models())
-            what = f"there are: {names}" if names else f"there are none, get one with: {HOW_TO_GET_A_MODEL}"
-            raise ServerError(f"{error.message}; {what}", error.status) from None
+            raise with_names(self.client, error) from None
+
+
+def with_names(client: Client, error: ServerError) -> ServerError:
+    """The same error, which says as well which models there are."""
+    names = ", ".join(model.name for model in client.models())
+    what = f"there are: {names}" if names else f"there are none, get one with: {HOW_TO_GET_A_MODEL}"
+    return ServerError(f"{error.message}; {what}", error.status)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
 
 from ..errors import PluginError, RemudaError
 from ..plugins import Plugins
 
-__all__ = ["LoadPlugins", "RemudaCli", "make_cli"]
+__all__ = ["INTERRUPTED", "LoadPlugins", "RemudaCli", "make_cli"]
 
 LoadPlugins: TypeAlias = Callable[[], Plugins]
 """What every command finds in its context: a call that loads the plugins, once."""
+
+INTERRUPTED: Final = 130
+"""The status of a command that Ctrl-C ended."""
 
 _ALIASES = {"start": "serve", "ls": "list"}
 """Second names that the reference's command line has; help does not list them."""
@@ -25,6 +30,8 @@ _HELP = """A server that speaks the Ollama REST API, with a backend of your choi
   remuda serve                       start the server
   remuda run smollm2:135m "Hello!"   ask a model one thing
   remuda run smollm2:135m            talk with it
+  remuda pull smollm2:135m           fetch a model from a registry
+  remuda create mine -f Modelfile    make a model of your own
   remuda list                        the models there are
 
 All commands but `serve` and `plugins` speak to the server that OLLAMA_HOST names (default 127.0.0.1:11434).
@@ -61,11 +68,18 @@ class RemudaCli(click.Group):
         return super().list_commands(ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Any error of the tree becomes `Error: message` and status 1."""
+        """Any error of the tree becomes `Error: message` and status 1, Ctrl-C status 130."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            sys.exit(INTERRUPTED)
         except RemudaError as error:
             raise click.ClickException(error.message) from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise click.ClickException("the output cannot be written: no space is left there") from None
 
     def _add_plugin_commands(self) -> None:
         if not self._complete:
@@ -75,14 +89,21 @@ class RemudaCli(click.Group):
 
 def make_cli(plugins: LoadPlugins) -> RemudaCli:
     """The whole command line. `plugins` is called when they are first needed, and must return the same ones again."""
+    from .cp import cp
+    from .create import create
     from .plugin_list import plugins_command
+    from .pull import pull
+    from .push import push
+    from .rm import rm
     from .run import run
     from .serve import serve
+    from .show import show
+    from .stop import stop
     from .tables import list_command, ps
 
     cli = RemudaCli(plugins)
     number = version("remuda")
     click.version_option(number, "-v", "--version", prog_name="remuda", message="%(prog)s version is %(version)s")(cli)
-    for command in (serve, run, list_command, ps, plugins_command):
+    for command in (serve, run, pull, create, show, list_command, ps, stop, cp, rm, push, plugins_command):
         cli.add_command(command)
     return cli

@@ -12,6 +12,7 @@ import click
 from ..errors import RemudaError
 from .conversation import Conversation
 from .question import begins_with_image, question_from
+from .repl_models import SHOWN, list_models, load_model, save_model, show_model
 from .values import format_from, option_from, think_from
 
 __all__ = ["Repl"]
@@ -31,6 +32,10 @@ _HELP = """Available Commands:
   /set format json | noformat    Have it answer in JSON, or not; also a JSON Schema, or @FILE with one
   /set verbose | quiet           Show or hide times and rates after each answer
   /set wordwrap | nowordwrap     Wrap lines at words, or do not
+  /show info                     Show what the model is; also license, modelfile, parameters, system, template
+  /load MODEL                    Talk with another model, from the beginning
+  /save MODEL                    Make a model of this one, with the settings and with what was said
+  /list [PREFIX]                 List the models that there are
   /clear                         Forget what was said
   /bye                           Leave (also Ctrl + d)
   /?, /help                      This help
@@ -87,6 +92,7 @@ class Repl:
 
     def _obey(self, text: str) -> bool:
         """Returns False to leave."""
+        with_words = {"/set": self._set, "/show": self._show, "/save": self._save, "/load": self._load}
         word, _, rest = text.partition(" ")
         if word in {"/bye", "/exit"}:
             return False
@@ -95,13 +101,27 @@ class Repl:
         elif word == "/clear":
             self._talk.clear()
             click.echo("Cleared session context")
-        elif word == "/set" and rest.strip():
-            self._set(rest.strip())
-        elif word == "/set":
+        elif word == "/list":
+            list_models(self._talk, rest.strip())
+        elif word in with_words and rest.strip():
+            with_words[word](rest.strip())
+        elif word in with_words:
             click.echo(_HELP)
         else:
             click.echo(f"Unknown command '{word}'. Type /? for help")
         return True
+
+    def _show(self, what: str) -> None:
+        if what in SHOWN:
+            show_model(self._talk, what)
+        else:
+            click.echo(f"Unknown command '/show {what}'. Type /? for help")
+
+    def _save(self, name: str) -> None:
+        save_model(self._talk, name)
+
+    def _load(self, name: str) -> None:
+        load_model(self._talk, name)
 
     def _set(self, text: str) -> None:
         what, _, value = text.partition(" ")

@@ -9,25 +9,26 @@ import click
 
 from .conversation import Conversation
 from .embedded import reached_client
-from .group import LoadPlugins
+from .embedding import Embedding
+from .group import INTERRUPTED, LoadPlugins
 from .question import Question, question_from
+from .ready import abilities
 from .repl import Repl
 from .values import format_from, option_from, think_from
 
 __all__ = ["run"]
 
-_INTERRUPTED = 130
 _EPILOG = """Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434). When nothing answers there and it is
 this machine, a server is started for this one command, with the configuration that REMUDA_CONFIG names.
 """
 
 
 class _Run(click.Command):
-    """`--think` alone means true, and never takes the word after it, which is the model or the prompt."""
+    """`--think` and `--truncate` alone mean true, and never take the word after them: the model or the prompt."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
-        flags = ["--think=true" if arg == "--think" else arg for arg in args[:end]]
+        flags = [f"{arg}=true" if arg in {"--think", "--truncate"} else arg for arg in args[:end]]
         return super().parse_args(ctx, flags + args[end:])
 
 
@@ -49,6 +50,16 @@ class _Run(click.Command):
     help="Think first: true (as without =V), false, high, medium, low or max.",
 )
 @click.option("--hidethinking", is_flag=True, help="Do not show what the model thinks.")
+@click.option("--insecure", is_flag=True, help="When MODEL must be pulled: allow a registry without valid HTTPS.")
+@click.option(
+    "--dimensions", type=click.IntRange(1), metavar="N", help="Of a vector: only its first N numbers, at length 1."
+)
+@click.option(
+    "--truncate",
+    type=bool,
+    metavar="[=V]",
+    help="For a vector, cut a text that is too long: true (as without =V), or false, which makes it an error.",
+)
 @click.pass_obj
 def run(
     load: LoadPlugins,
@@ -62,12 +73,15 @@ def run(
     format_text: str | None,
     think_text: str | None,
     hidethinking: bool,
+    insecure: bool,
+    dimensions: int | None,
+    truncate: bool | None,
 ) -> None:
-    """Ask MODEL something, and write the answer as it comes.
+    """Ask MODEL something, and write the answer as it comes. A model that is not there is pulled first.
 
     What is piped in is put before PROMPT. With neither, on a terminal, a conversation begins: type /? in it. Paths of
     images in PROMPT (.jpg, .jpeg, .png, .webp, beginning with /, ./, ../ or ~) are taken out, and the images are shown
-    to the model.
+    to the model. A model that makes vectors of texts writes that of PROMPT, as a JSON array.
 
     \b
       remuda run smollm2:135m "Why is the sky blue?"
@@ -84,6 +98,9 @@ def run(
     question = _question(piped, " ".join(prompt))
     try:
         with reached_client(load) as client:
+            if "embedding" in abilities(client, model, insecure=insecure):
+                Embedding(model, dimensions, truncate, keepalive).show(client, question.text)
+                return
             talk = Conversation(
                 client=client,
                 model=model,
@@ -104,7 +121,7 @@ def run(
                     Repl(talk).run()
     except KeyboardInterrupt:
         click.echo()
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def _question(piped: str, typed: str) -> Question:

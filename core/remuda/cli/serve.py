@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 
 from ..config import Config, load_config
-from ..model import parse_name
+from ..errors import RemudaError
+from ..model import ModelName, parse_name
+from ..model.store import Store
 from ..plugins import Plugins
 from .conversation import HOW_TO_GET_A_MODEL
 from .group import LoadPlugins
 
 __all__ = ["announce", "serve"]
 
-_EPILOG = """Environment: OLLAMA_HOST (address), OLLAMA_KEEP_ALIVE, OLLAMA_CONTEXT_LENGTH, OLLAMA_NUM_PARALLEL,
-OLLAMA_MAX_QUEUE, OLLAMA_ORIGINS. They win over the configuration file, and the options here win over both.
+_MOST: Final = 20
+"""Models that are named when the server starts."""
+
+_EPILOG = """Environment: OLLAMA_HOST (address), OLLAMA_MODELS (where models lie), OLLAMA_NOPRUNE, OLLAMA_KEEP_ALIVE,
+OLLAMA_CONTEXT_LENGTH, OLLAMA_NUM_PARALLEL, OLLAMA_MAX_QUEUE, OLLAMA_ORIGINS, OLLAMA_GO_TEMPLATE. They win over the
+configuration file, and the options here win over both.
 """
 
 
@@ -49,19 +58,31 @@ def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | 
 
     _log_to_stderr(RequestIdFilter())
     plugins = load()
-    sys.exit(run_server(settings, plugins, on_ready=lambda url: announce(url, settings, plugins)))
+    names = _offered(settings, plugins)
+    sys.exit(run_server(settings, plugins, on_ready=lambda url: announce(url, names)))
 
 
-def announce(url: str, config: Config, plugins: Plugins) -> None:
-    """Write to stderr where the server is, what it offers, and a line to try it with."""
-    names = sorted({str(entry.name) for entry in plugins.models.values()} | {str(parse_name(n)) for n in config.models})
+def announce(url: str, names: Sequence[str]) -> None:
+    """Write to stderr where the server is, the models that it offers, and a line to try it with."""
     lines = [f"Listening on {url} (version {version('remuda')})"]
     if names:
         body = json.dumps({"model": names[0], "prompt": "Why is the sky blue?"})
-        lines += [f"Models: {', '.join(names)}", "Try it:", f"  curl {url}/api/generate -d '{body}'"]
+        more = f", and {len(names) - _MOST} more" if len(names) > _MOST else ""
+        lines += [f"Models: {', '.join(names[:_MOST])}{more}", "Try it:", f"  curl {url}/api/generate -d '{body}'"]
     else:
-        lines += ["There are no models yet. To get a small one, stop the server and:", f"  {HOW_TO_GET_A_MODEL}"]
+        lines += ["There are no models yet. To get a small one:", "  remuda pull smollm2:135m"]
+        lines += ["or, once the server is stopped:", f"  {HOW_TO_GET_A_MODEL}"]
     click.echo("\n".join(lines), err=True)
+
+
+def _offered(config: Config, plugins: Plugins) -> list[str]:
+    """The models of plugins and of the configuration, then those of the store, if it can be read."""
+    names = (*(entry.name for entry in plugins.models.values()), *map(parse_name, config.models))
+    fixed = {name.key: name for name in names}
+    stored: list[ModelName] = []
+    with contextlib.suppress(RemudaError):
+        stored = [name for name in Store(config.store.root).names() if name.key not in fixed]
+    return [*sorted(map(str, fixed.values())), *sorted(map(str, stored))]
 
 
 def _log_to_stderr(request_id: logging.Filter) -> None:

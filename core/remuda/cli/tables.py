@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 import click
 
-from .client import Client, Listed, Running, target_from
+from .client import Client, reached
 from .humanize import human_size, human_time, processor
+from .replies import Listed, Running
 
-__all__ = ["list_command", "ps", "table"]
+__all__ = ["columns", "list_command", "model_table", "ps", "table"]
 
 _GAP = "    "
 
@@ -27,9 +28,8 @@ def list_command(prefix: str) -> None:
       remuda list
       remuda list smol
     """
-    with _client() as client:
-        rows = [_listed(model) for model in client.models() if _begins(model.name, prefix)]
-    click.echo(table(("NAME", "ID", "SIZE", "MODIFIED"), rows))
+    with reached() as client:
+        click.echo(model_table(client, prefix))
 
 
 @click.command(epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
@@ -39,25 +39,27 @@ def ps(prefix: str) -> None:
 
     With PREFIX only those whose name begins so, upper or lower case.
     """
-    with _client() as client:
+    with reached() as client:
         rows = [_running(model) for model in client.running() if _begins(model.name, prefix)]
     click.echo(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
 
 
+def model_table(client: Client, prefix: str = "") -> str:
+    """The table of `remuda list`."""
+    rows = [_listed(model) for model in client.models() if _begins(model.name, prefix)]
+    return table(("NAME", "ID", "SIZE", "MODIFIED"), rows)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, four spaces apart."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = (_GAP.join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in (header, *rows))
-    return "\n".join(line + _GAP for line in lines)
+    return "\n".join(columns((header, *rows)))
 
 
-@contextmanager
-def _client() -> Generator[Client, None, None]:
-    client = Client(target_from())
-    try:
-        yield client
-    finally:
-        client.close()
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table; the last cells of a row may be missing."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    for row in rows:
+        yield "".join(f"{cell:{width}}{_GAP}" for cell, width in zip(row, widths, strict=False))
 
 
 def _begins(name: str, prefix: str) -> bool:

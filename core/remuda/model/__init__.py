@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from .catalog import Catalog
-from .entry import ModelEntry
+from .digest import Digest, parse_digest
+from .entry import ModelEntry, Stored
 from .facts import ModelFacts
 from .gguf import GGUFError
+from .manifest import BadManifest
 from .name import ModelName, parse_name
+from .store import BlobMissing, DigestMismatch, Store
 
-__all__ = ["Catalog", "GGUFError", "ModelEntry", "ModelFacts", "ModelName", "parse_name"]
+__all__ = [
+    "BadManifest",
+    "BlobMissing",
+    "Catalog",
+    "Digest",
+    "DigestMismatch",
+    "GGUFError",
+    "ModelEntry",
+    "ModelFacts",
+    "ModelName",
+    "Store",
+    "Stored",
+    "parse_digest",
+    "parse_name",
+]

@@ -3,66 +3,151 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, Generic, TypeVar
 
-from ..errors import BadRequest, ModelNotFound
+from ..errors import BadRequest, ModelNotFound, Unavailable
+from .digest import parse_digest
 from .entry import ModelEntry
 from .facts import ModelFacts, file_digest, read_facts
 from .gguf import GGUFError
-from .name import parse_name
+from .name import ModelName, parse_name
 from .source import without_source
+from .store import BlobMissing, Pins, Store, incomplete
+from .store.entries import StoredEntries
 
-__all__ = ["Catalog"]
+__all__ = ["CONFIGURED", "Catalog"]
 
+CONFIGURED: Final = "configuration"
+"""The `source` of entries that come before those of the store; all others come after."""
+
+_MOST: Final = 10_000
+_State = tuple[str, Path, Path | None, tuple[int, int], tuple[str, float] | None]
+"""A model that keeps its files, their times and sizes, and its manifest, keeps what is known of it."""
 T = TypeVar("T")
-_State = tuple[str, int, int]
-"""Path, modification time in nanoseconds, size in bytes: a file that keeps them keeps its content."""
 
 
 class Catalog:
-    """Entries by name; facts and digests read once for each state of a file."""
+    """Entries by name; facts and digests read once for each state of a model. All methods may read files."""
 
-    def __init__(self, entries: Iterable[ModelEntry]) -> None:
-        self._entries = {entry.name.key: entry for entry in entries}
-        self._facts: dict[_State, ModelFacts] = {}
-        self._digests: dict[_State, str] = {}
+    def __init__(
+        self, entries: Iterable[ModelEntry], store: Store | None = None, *, parsers: frozenset[str] = frozenset()
+    ) -> None:
+        """`entries` are the configured and the shipped models; of two with one name the later one stays.
+
+        `parsers` are the output parsers that there are: a stored model that wishes for another one gets none.
+        """
+        self.store = store
+        self._fixed = {entry.name.key: entry for entry in entries}
+        self._stored = StoredEntries(store, parsers) if store is not None else None
+        self._facts = _Cache(read_facts)
+        self._digests = _Cache(file_digest)
 
     def entries(self) -> list[ModelEntry]:
-        return list(self._entries.values())
+        """Every model once, as `find` would find it. Stored ones with a corrupt manifest are left out, and logged."""
+        stored = [entry for entry in (self._stored.all() if self._stored else []) if not self._is_configured(entry)]
+        names = {entry.name.key for entry in stored}
+        return [entry for key, entry in self._fixed.items() if key not in names] + stored
 
     def find(self, name: str) -> ModelEntry:
-        """Raises `BadRequest` for what is no name, `ModelNotFound`, which repeats it as typed, and `Forbidden` for the
-        cloud.
+        """Raises `BadRequest` for what is no name, `ModelNotFound`, which repeats it as typed, `Forbidden` for the
+        cloud, and `BadManifest`.
 
         A model whose own tag is `local` or `cloud` is found before these are read as a source.
         """
-        plain = without_source(name) if not self._is_known(name) else name
-        entry = self._entries.get(parse_name(plain).key)
+        try:
+            asked = parse_name(name)
+        except BadRequest:
+            asked = None
+        entry = self._lookup(asked) if asked else None
+        if entry is None:
+            plain = parse_name(without_source(name))
+            entry = self._lookup(plain) if plain != asked else None
         if entry is None:
             raise ModelNotFound(name)
         return entry
 
-    def _is_known(self, name: str) -> bool:
-        try:
-            return parse_name(name).key in self._entries
-        except BadRequest:
-            return False
+    def fixed(self, name: ModelName) -> ModelEntry | None:
+        """The configured or shipped model of that name, which the store cannot change."""
+        return self._fixed.get(name.key)
 
     def facts(self, entry: ModelEntry) -> ModelFacts:
-        """Blocking. Raises `GGUFError`."""
-        return _cached(self._facts, entry, read_facts)
+        """Blocking. Raises `GGUFError` for weights that cannot be read, unless the store says what they are."""
+        return self._facts.get(entry)
 
     def digest(self, entry: ModelEntry) -> str:
-        """Blocking, and slow the first time: the whole file is read. Raises `GGUFError`."""
-        return _cached(self._digests, entry, file_digest)
+        """64 hex digits. Blocking, and slow the first time for a model outside the store: the whole file is read.
+
+        Raises `GGUFError`.
+        """
+        return entry.stored.digest if entry.stored else self._digests.get(entry)
+
+    def hold(self, entry: ModelEntry) -> Pins | None:
+        """The files of a stored model, checked, and kept from being removed until they are closed; None for others.
+
+        Raises `LoadFailed` when one is not what it was, `ModelNotFound` and `Unavailable` when the model was removed or
+        replaced since `entry` was found. Blocking, and slow the first time: whole files are read.
+        """
+        if self.store is None or entry.stored is None:
+            return None
+        pins = self.store.pin()
+        try:
+            for path in (entry.weights, entry.projector, *entry.adapters):
+                if path is not None:
+                    digest = parse_digest(path.name)
+                    pins.add(digest)
+                    self.store.verify(digest)
+        except BlobMissing:
+            pins.close()
+            now = self._lookup(entry.name)
+            if now is None:
+                raise ModelNotFound(str(entry.name)) from None
+            if now.stored != entry.stored:
+                raise Unavailable(f"model '{entry.name}' was replaced at this moment: try again") from None
+            raise incomplete(entry.name) from None
+        except BaseException:
+            pins.close()
+            raise
+        return pins
+
+    def _lookup(self, name: ModelName) -> ModelEntry | None:
+        fixed = self._fixed.get(name.key)
+        if self._stored is None or (fixed is not None and fixed.source == CONFIGURED):
+            return fixed
+        return self._stored.find(name) or fixed
+
+    def _is_configured(self, entry: ModelEntry) -> bool:
+        fixed = self._fixed.get(entry.name.key)
+        return fixed is not None and fixed.source == CONFIGURED
 
 
-def _cached(cache: dict[_State, T], entry: ModelEntry, read: Callable[[ModelEntry], T]) -> T:
+class _Cache(Generic[T]):
+    """What `read` says of an entry, once for each state of it."""
+
+    def __init__(self, read: Callable[[ModelEntry], T]) -> None:
+        self._read = read
+        self._values: dict[ModelName, tuple[_State, T]] = {}
+
+    def get(self, entry: ModelEntry) -> T:
+        state = _state(entry)
+        known = self._values.get(entry.name)
+        if known is not None and known[0] == state:
+            return known[1]
+        value = self._read(entry)
+        if len(self._values) >= _MOST:
+            self._values.clear()
+        self._values[entry.name] = (state, value)
+        return value
+
+
+def _state(entry: ModelEntry) -> _State:
     try:
         stat = entry.weights.stat()
     except OSError:
-        raise GGUFError("the weights are not there any more") from None
-    state = (str(entry.weights), stat.st_mtime_ns, stat.st_size)
-    if state not in cache:
-        cache[state] = read(entry)
-    return cache[state]
+        if entry.stored is None:
+            raise GGUFError("the weights are not there any more") from None
+        file = (0, 0)
+    else:
+        file = (stat.st_mtime_ns, stat.st_size)
+    stored = (entry.stored.digest, entry.stored.modified) if entry.stored else None
+    return entry.format, entry.weights, entry.projector, file, stored

@@ -7,9 +7,24 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from .manifest import ModelConfigFile
 from .name import ModelName
 
-__all__ = ["ModelEntry"]
+__all__ = ["ModelEntry", "Stored"]
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """What a store knows of a model beside its files."""
+
+    digest: str
+    """64 hex digits: the SHA-256 of the manifest."""
+    size: int
+    """Bytes of all its blobs."""
+    modified: float
+    """POSIX time of the manifest."""
+    config: ModelConfigFile
+    parent: str = ""
+    """The model that it was made from."""
 
 
 class ModelEntry(Struct, frozen=True, kw_only=True):
@@ -22,6 +37,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """The backend that must serve it, when the model itself says so."""
     projector: Path | None = None
     """The weights that make images readable to the model: a second file."""
+    adapters: tuple[Path, ...] = ()
+    """LoRA weights to be applied to the model, in this order."""
     template: str | None = None
     """A prompt template beside the one in the weights, for the engine `template_engine`."""
     template_engine: str | None = None
@@ -33,5 +50,12 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """A conversation, as role and content, that every chat with this model begins with."""
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Checked options (`remuda.wire.parse_options`) that lie between the defaults and the request's."""
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The options as the model's author wrote them, unchecked: what is shown."""
+    licenses: tuple[str, ...] = ()
     source: str = ""
     """Which plugin or setting offers it."""
+    stored: Stored | None = None
+    """None for a model outside the store, which cannot be changed there."""
+    fault: str = ""
+    """Why it can be listed but not used; empty if it can."""

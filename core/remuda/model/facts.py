@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from ..wire.models import Details
-from .entry import ModelEntry
+from .entry import ModelEntry, Stored
 from .gguf import GGUFError, GGUFHeader, read_header
 from .infill import INFILL_KEYS, INFILL_TEXTS, infill_tokens
 
 __all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
 
+_log = logging.getLogger("remuda.model")
 _BOS, _EOS = "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -46,7 +48,43 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
 
 def read_facts(entry: ModelEntry) -> ModelFacts:
-    """Blocking. Raises `GGUFError` when the weights cannot be read."""
+    """Blocking. Raises `GGUFError` when the weights cannot be read and the store does not say what they are."""
+    if entry.stored is None:
+        return _facts_of_weights(entry)
+    try:
+        facts = _facts_of_weights(entry)
+    except GGUFError as error:
+        if not entry.fault:
+            _log.warning("the weights of %s cannot be read: %s", entry.name, error)
+        # Whoever asks it to complete something shall hear why it cannot be loaded, not that it cannot complete.
+        able = [] if entry.fault else ["completion"]
+        facts = ModelFacts(details=Details(format=entry.format), size=0, modified=0, capabilities=able)
+    return _with_stored(facts, entry.stored)
+
+
+def _with_stored(facts: ModelFacts, stored: Stored) -> ModelFacts:
+    """`facts` with what the store says instead, where it does."""
+    config = stored.config
+    details = Details(
+        parent_model=stored.parent,
+        format=config.model_format or facts.details.format,
+        family=config.model_family or facts.details.family,
+        families=config.model_families or facts.details.families,
+        parameter_size=config.model_type or facts.details.parameter_size,
+        quantization_level=config.file_type or facts.details.quantization_level,
+    )
+    return structs.replace(
+        facts,
+        details=details,
+        size=stored.size,
+        modified=stored.modified,
+        context_length=facts.context_length or config.context_length,
+        embedding_length=facts.embedding_length or config.embedding_length,
+        capabilities=list(dict.fromkeys((*(config.capabilities or ()), *facts.capabilities))),
+    )
+
+
+def _facts_of_weights(entry: ModelEntry) -> ModelFacts:
     try:
         stat = entry.weights.stat()
     except OSError:

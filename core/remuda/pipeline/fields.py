@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from ..errors import BadRequest
 from ..job import Job
-from ..model import Catalog
+from ..model import Catalog, ModelEntry
 from ..wire import (
     ChatRequest,
     GenerateRequest,
@@ -45,11 +45,18 @@ class Known(Struct, frozen=True):
     catalog: Catalog
     formats: frozenset[str]
 
+    def model(self, name: str) -> ModelEntry:
+        """The model to be used. Blocking. Raises what `Catalog.find` raises, and `BadRequest` for one with a fault."""
+        entry = self.catalog.find(name)
+        if entry.fault:
+            raise BadRequest(entry.fault)
+        return entry
+
 
 def begun(
     request: GenerateRequest | ChatRequest, known: Known, request_id: str, endpoint: str, *, load_only: bool
 ) -> Job:
-    """A job with its model found, and no more in it than every request has.
+    """A job with its model found, and no more in it than every request has. Blocking.
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
@@ -60,7 +67,7 @@ def begun(
         request_id=request_id,
         endpoint=endpoint,
         name=name,
-        entry=known.catalog.find(name),
+        entry=known.model(name),
         options=Options(),
         keep_alive=keep_alive,
         think=think,

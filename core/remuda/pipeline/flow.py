@@ -5,32 +5,32 @@ Dialects make a `Job` and read the events; no dialect has a flow of its own.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import anyio
 import anyio.to_thread
 from msgspec import structs
 
 from ..backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish
 from ..config import Config
 from ..dispatch import choose_backend
-from ..errors import BadRequest, RemudaError, RequestCancelled
-from ..hookspecs import Receipt
+from ..errors import BadRequest
 from ..job import Event, Finished, Job, Loaded, Rendered
 from ..model import Catalog, ModelEntry, ModelFacts
 from ..output import Text
 from ..plugins import Plugins
 from ..residency import Herd, Resident
+from ..wire import Options
+from .account import accounted
 from .answer import Answer
 from .filters import filtered
 from .prompt import Prompt, Prompter
 from .settle import Plan, settle
+from .templates import Chosen, capabilities
 
 __all__ = ["Flow"]
-
-_log = logging.getLogger("remuda.pipeline")
 
 
 class Flow:
@@ -43,32 +43,32 @@ class Flow:
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of a job; `Finished` last. Closing it stops the work behind it."""
-        began = time.perf_counter_ns()
-        if job.ignored_options:
-            _log.warning("request %s: unknown options ignored: %s", job.request_id, ", ".join(job.ignored_options))
-        status, reason, backend, finished = RequestCancelled.status, "the client left", "", None
-        try:
-            backend = self._backend_name(job.entry)
+        told = accounted(self.plugins, job.request_id, job.endpoint, job.name, job.ignored_options)
+        with told as account:
+            account.done = Done(reason="load")
+            account.backend = self.backend_name(job.entry)
             async with aclosing(self._run(job)) as events:
                 async for event in events:
-                    finished = event if isinstance(event, Finished) else None
+                    if isinstance(event, Finished):
+                        account.done, account.load_ns = event.done, event.load_ns
                     yield event
-            status, reason = 200, finished.done.reason if finished else "load"
-        except RemudaError as error:
-            status, reason = error.status, error.message
-            raise
-        except Exception as error:
-            status, reason = 500, repr(error)
-            raise
-        finally:
-            self.plugins.request_finished(_receipt(job, backend, status, reason, finished, began))
 
     def resident(self, entry: ModelEntry) -> Resident:
         """Where the model is, or would be, loaded."""
-        return self.herd.resident(entry, self._backend_name(entry))
+        return self.herd.resident(entry, self.backend_name(entry))
 
     async def facts(self, entry: ModelEntry) -> ModelFacts:
         return await anyio.to_thread.run_sync(self.catalog.facts, entry)
+
+    async def abilities(self, entry: ModelEntry) -> list[str]:
+        """What the model can do, by its weights and its template."""
+        facts = await self.facts(entry)
+        return capabilities(facts, await self._chosen(entry, facts))
+
+    async def template(self, entry: ModelEntry) -> str | None:
+        """What prompts for the model are rendered with; None if it has nothing of the kind."""
+        chosen = await self._chosen(entry, await self.facts(entry))
+        return chosen.template if chosen else None
 
     async def close(self) -> None:
         await self.herd.close()
@@ -82,9 +82,9 @@ class Flow:
         facts = await self.facts(job.entry)
         plan = await settle(job, facts, self._prompter, self.plugins, self.config)
         job = plan.job
-        limit = self._context(job, facts)
+        limit = self.context(job.options, facts)
         wish = LoadWish(context=limit, parallel=self.config.limits.parallel, options=job.options)
-        async with self.herd.resident(job.entry, self._backend_name(job.entry)).use(wish, job.keep_alive) as model:
+        async with self.herd.resident(job.entry, self.backend_name(job.entry)).use(wish, job.keep_alive) as model:
             load_ns = time.perf_counter_ns() - began
             if job.load_only:
                 yield Loaded()
@@ -109,17 +109,32 @@ class Flow:
                         done = structs.replace(piece, dropped_tokens=piece.dropped_tokens + prompt.dropped)
                         yield Finished(done, time.perf_counter_ns() - began, load_ns)
 
-    def _context(self, job: Job, facts: ModelFacts) -> int:
-        """Tokens of this job's sequence: what it asks for, else the default; never more than was trained for."""
-        asked = max(job.options.num_ctx or self.config.limits.context, 4)
+    def context(self, options: Options, facts: ModelFacts) -> int:
+        """Tokens of one sequence: what the options say, else the default; never more than was trained for."""
+        asked = max(options.num_ctx or self.config.limits.context, 4)
         return min(asked, facts.context_length) if facts.context_length else asked
 
-    def _backend_name(self, entry: ModelEntry) -> str:
+    def backend_name(self, entry: ModelEntry) -> str:
+        """Of the backend that serves the model. Raises `EngineError` if there is none."""
         return choose_backend(entry, self.config.routes, self.plugins.select_backend, self._formats)
+
+    async def _chosen(self, entry: ModelEntry, facts: ModelFacts) -> Chosen | None:
+        """None for a template that cannot be read, too: its model can be looked at all the same."""
+        job = Job(request_id="", endpoint="/api/show", name=str(entry.name), entry=entry, options=Options())
+        try:
+            return await self._prompter.own(job, facts)
+        except BadRequest:
+            return None
 
     async def _load(self, entry: ModelEntry, backend: str, wish: LoadWish) -> LoadedModel:
         made: Backend = self.plugins.backends.get(backend, self.config.backends.get(backend, {}))
-        return await made.load(entry, wish)
+        held = await anyio.to_thread.run_sync(self.catalog.hold, entry)
+        try:
+            return await made.load(entry, wish)
+        finally:
+            if held is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(held.close)
 
 
 def _generating(model: LoadedModel, job: Job) -> Generates:
@@ -143,23 +158,4 @@ def _backend_job(plan: Plan, prompt: Prompt, limit: int, repeat_limit: int) -> G
         logprobs=job.logprobs,
         repeat_limit=repeat_limit if job.prompt is None else 0,
         visible=plan.visible,
-    )
-
-
-def _receipt(job: Job, backend: str, status: int, reason: str, finished: Finished | None, began: int) -> Receipt:
-    done = finished.done if finished else Done(reason="")
-    return Receipt(
-        request_id=job.request_id,
-        endpoint=job.endpoint,
-        model=job.name,
-        backend=backend,
-        status=status,
-        reason=reason,
-        prompt_tokens=done.prompt_tokens,
-        output_tokens=done.output_tokens,
-        total_ns=time.perf_counter_ns() - began,
-        load_ns=finished.load_ns if finished else 0,
-        prompt_ns=done.prompt_ns,
-        output_ns=done.output_ns,
-        ignored_options=job.ignored_options,
     )

@@ -2,53 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
 
 import anyio.to_thread
-from msgspec import structs
+from msgspec import Struct
 
-from ..config import Config
-from ..errors import EngineError, RemudaError
+from ..config import Config, is_loopback
+from ..errors import ModelNotFound
 from ..job import Job
-from ..model import Catalog, ModelEntry, ModelFacts
+from ..model import Catalog
+from ..model.store import Store
+from ..model.transfer import TransferPolicy, Transfers
 from ..plugins import Plugins
 from ..residency import Resident
 from ..wire import (
     ChatRequest,
     ChatResponse,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    EmbedRequest,
+    EmbedResponse,
     GenerateRequest,
     GenerateResponse,
+    ProgressResponse,
     PsModel,
     PsResponse,
-    TagsDetails,
-    TagsModel,
     TagsResponse,
     local_time,
+    parse_keep_alive,
 )
 from .chat import chat_responses, chat_single, collect_chat, parse_chat
+from .create import Creator
+from .embed import embed, embeddings
 from .fields import Known
 from .flow import Flow
 from .generate import collect_generate, generate_responses, generate_single, parse_generate
+from .library import Library, describe
 from .models import configured_models
+from .stream import ResponseStream, last, primed
 
-__all__ = ["Pipeline", "ResponseStream"]
+__all__ = ["Pipeline"]
 
 _log = logging.getLogger("remuda.pipeline")
 
 
+T = TypeVar("T")
 Response = TypeVar("Response", GenerateResponse, ChatResponse)
-Response_co = TypeVar("Response_co", GenerateResponse, ChatResponse, covariant=True)
-
-
-class ResponseStream(Protocol[Response_co]):
-    """Responses one by one. Whoever holds it must `aclose` it, read or not."""
-
-    def __aiter__(self) -> AsyncIterator[Response_co]: ...
-
-    async def aclose(self) -> None: ...
+_Asking = GenerateRequest | ChatRequest | EmbedRequest | EmbeddingsRequest
 
 
 class Pipeline:
@@ -57,80 +64,126 @@ class Pipeline:
     def __init__(self, config: Config, plugins: Plugins) -> None:
         self.config, self.plugins = config, plugins
         entries = {entry.name.key: entry for entry in (*plugins.models.values(), *configured_models(config.models))}
-        self.catalog = Catalog(entries.values())
+        self.store = Store(config.store.root, prune=config.store.prune)
+        self.catalog = Catalog(entries.values(), self.store, parsers=frozenset(plugins.parsers.names()))
+        self.transfers = Transfers(self.store, _policy(config))
         self.flow = Flow(config, plugins, self.catalog)
+        creator = Creator(self.catalog, self.transfers, plugins, config)
+        self.library = Library(self.flow, self.store, self.transfers, creator)
         self._known = Known(self.catalog, frozenset(plugins.formats.names()))
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to clean up the store. Nothing waits for it, and nothing fails with it."""
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(self.store.sweep, abandon_on_cancel=True)
+        except Exception:
+            _log.exception("the store could not be cleaned up")
 
     async def generate(
         self, request: GenerateRequest, *, request_id: str
-    ) -> GenerateResponse | ResponseStream[GenerateResponse]:
+    ) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
         """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
 
+        With `auto_pull`, a stream for a model that was not there begins with the progress of its pull.
         Raises `RemudaError` before the first item; the stream may raise one later.
         """
-        parse = partial(parse_generate, request, self._known, request_id)
-        job = await anyio.to_thread.run_sync(parse) if request.images else parse()  # images take their time
-        if job.unload:
-            await self.flow.resident(job.entry).leave()
-            return generate_single(job.name, "unload")
-        stream = generate_responses(job.name, self.flow.run(job))
-        return await (collect_generate(stream) if _is_whole(request, job) else _primed(stream))
 
-    async def chat(self, request: ChatRequest, *, request_id: str) -> ChatResponse | ResponseStream[ChatResponse]:
+        async def answer(job: Job) -> GenerateResponse | ResponseStream[GenerateResponse]:
+            if job.unload:
+                await self.flow.resident(job.entry).leave()
+                return generate_single(job.name, "unload")
+            stream = generate_responses(job.name, self.flow.run(job))
+            return await (collect_generate(stream) if _is_whole(request, job) else primed(stream))
+
+        parse = partial(parse_generate, request, self._known, request_id)
+        return await self._answered(request, parse, answer, load_only=not request.prompt)
+
+    async def chat(
+        self, request: ChatRequest, *, request_id: str
+    ) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
         """As `generate`, for a conversation."""
+
+        async def answer(job: Job) -> ChatResponse | ResponseStream[ChatResponse]:
+            if job.unload:
+                await self.flow.resident(job.entry).leave()
+                return chat_single(job.name, "unload")
+            stream = chat_responses(job.name, self.flow.run(job))
+            return await (collect_chat(stream) if _is_whole(request, job) else primed(stream))
+
         parse = partial(parse_chat, request, self._known, request_id)
-        pictured = any(message.images for message in request.messages or ())
-        job = await anyio.to_thread.run_sync(parse) if pictured else parse()
-        if job.unload:
-            await self.flow.resident(job.entry).leave()
-            return chat_single(job.name, "unload")
-        stream = chat_responses(job.name, self.flow.run(job))
-        return await (collect_chat(stream) if _is_whole(request, job) else _primed(stream))
+        return await self._answered(request, parse, answer, load_only=not request.messages)
+
+    async def embed(self, request: EmbedRequest, *, request_id: str) -> EmbedResponse:
+        """Raises `RemudaError`. Cancelling stops the work behind it."""
+        work = partial(embed, request, self.flow, self._known, request_id)
+        return await self._embedded(request, work, load_only=not request.input)
+
+    async def embeddings(self, request: EmbeddingsRequest, *, request_id: str) -> EmbeddingsResponse:
+        """As `embed`, for one text."""
+        work = partial(embeddings, request, self.flow, self._known, request_id)
+        return await self._embedded(request, work, load_only=not request.prompt)
 
     async def tags(self) -> TagsResponse:
-        """All models, newest first. One whose weights cannot be read is left out, and logged."""
-        models = [model for entry in self.catalog.entries() if (model := await self._tag(entry)) is not None]
-        models.sort(key=lambda pair: pair[0], reverse=True)
-        return TagsResponse([model for _, model in models])
+        """As `Library.tags`."""
+        return await self.library.tags()
 
     async def ps(self) -> PsResponse:
         """The models in memory, longest remaining first."""
         return PsResponse([model for each in self.flow.herd.loaded() if (model := await self._running(each))])
 
     async def close(self) -> None:
-        await self.flow.close()
-
-    async def _describe(self, entry: ModelEntry) -> tuple[ModelFacts, str] | None:
-        """Facts and digest; None, and a line in the log, when the weights cannot be read."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
         try:
-            return await self.flow.facts(entry), await anyio.to_thread.run_sync(self.catalog.digest, entry)
-        except RemudaError as error:
-            _log.warning("%s is not listed: %s", entry.name, error)
-            return None
+            await self.transfers.close()
+        finally:
+            await self.flow.close()
 
-    async def _tag(self, entry: ModelEntry) -> tuple[int, TagsModel] | None:
-        described = await self._describe(entry)
-        if described is None:
-            return None
-        facts, digest = described
-        details = TagsDetails(
-            **structs.asdict(facts.details),
-            context_length=facts.context_length,
-            embedding_length=facts.embedding_length,
-        )
-        return int(facts.modified), TagsModel(
-            name=str(entry.name),
-            model=str(entry.name),
-            modified_at=local_time(facts.modified),
-            size=facts.size,
-            digest=digest,
-            details=details,
-            capabilities=facts.capabilities,
-        )
+    async def _answered(
+        self,
+        request: GenerateRequest | ChatRequest,
+        parse: Callable[[], Job],
+        answer: Callable[[Job], Awaitable[Response | ResponseStream[Response]]],
+        *,
+        load_only: bool,
+    ) -> Response | ResponseStream[Response | ProgressResponse]:
+        """The answer to a job, its model pulled before if the configuration wants it."""
+        try:
+            job = await anyio.to_thread.run_sync(parse)
+        except ModelNotFound:
+            if not self._pulls(request, load_only):
+                raise
+        else:
+            return await answer(job)
+        pulled = self.library.pulled(request.model or "")
+        if request.stream is False:
+            await last(pulled)
+            return await answer(await anyio.to_thread.run_sync(parse))
+        return await primed(_then(pulled, parse, answer))
+
+    async def _embedded(
+        self, request: EmbedRequest | EmbeddingsRequest, work: Callable[[], Awaitable[T]], *, load_only: bool
+    ) -> T:
+        try:
+            return await work()
+        except ModelNotFound:
+            if not self._pulls(request, load_only):
+                raise
+        await last(self.library.pulled(request.model or ""))
+        return await work()
+
+    def _pulls(self, request: _Asking, load_only: bool) -> bool:
+        """Whether a missing model is to be pulled; to unload it there is no need."""
+        return self.config.auto_pull and not (load_only and parse_keep_alive(request.keep_alive) == 0)
 
     async def _running(self, resident: Resident) -> PsModel | None:
         model = resident.model
-        described = await self._describe(resident.entry)
+        described = await anyio.to_thread.run_sync(describe, self.catalog, resident.entry)
         if model is None or described is None:
             return None
         facts, digest = described
@@ -149,33 +202,37 @@ class Pipeline:
         )
 
 
-class _Primed(AsyncIterator[Response], Generic[Response]):
-    """A stream whose first item is here. Unlike a generator, it can be closed before it was ever asked for an item."""
+async def _then(
+    pulled: AsyncGenerator[ProgressResponse, None],
+    parse: Callable[[], Job],
+    answer: Callable[[Job], Awaitable[Response | ResponseStream[Response]]],
+) -> AsyncGenerator[Response | ProgressResponse, None]:
+    async with aclosing(pulled):
+        async for line in pulled:
+            yield line
+    reply = await answer(await anyio.to_thread.run_sync(parse))
+    if isinstance(reply, Struct):
+        yield reply
+        return
+    async with aclosing(reply):
+        async for item in reply:
+            yield item
 
-    def __init__(self, first: Response, rest: AsyncGenerator[Response, None]) -> None:
-        self._first: Response | None = first
-        self._rest = rest
 
-    async def __anext__(self) -> Response:
-        first, self._first = self._first, None
-        return first if first is not None else await anext(self._rest)
-
-    async def aclose(self) -> None:
-        await self._rest.aclose()
+def _policy(config: Config) -> TransferPolicy:
+    registry = config.registry
+    return TransferPolicy(
+        allow=registry.allow,
+        private=registry.private,
+        redirects=registry.redirects,
+        loopback=is_loopback(config.server.host),
+        key=Path(registry.key).expanduser(),
+        stall_timeout=registry.stall_timeout,
+        retries=registry.retries,
+        version=version("remuda"),
+    )
 
 
 def _is_whole(request: GenerateRequest | ChatRequest, job: Job) -> bool:
     """Whether the answer is one object: as asked, or because there is only one."""
     return request.stream is False or job.load_only or job.render_only
-
-
-async def _primed(stream: AsyncGenerator[Response, None]) -> ResponseStream[Response]:
-    """`stream` once its first item is there; raises what comes in its place."""
-    try:
-        first = await anext(stream)
-    except StopAsyncIteration:
-        raise EngineError("the model gave no answer") from None
-    except BaseException:
-        await stream.aclose()
-        raise
-    return _Primed(first, stream)

@@ -22,8 +22,9 @@ class Herd:
         self._residents: dict[tuple[str, str], Resident] = {}
 
     def resident(self, entry: ModelEntry, backend: str) -> Resident:
-        """The seat of a model. Two names for the same weights share one."""
-        key = (backend, f"{entry.weights}\n{entry.projector or ''}")
+        """The seat of a model. Two names for the same weights, projector and adapters share one."""
+        files = (entry.weights, entry.projector or "", *entry.adapters)
+        key = (backend, "\n".join(map(str, files)))
         if key not in self._residents:
             limits = self._config.limits
             self._residents[key] = Resident(

@@ -151,7 +151,11 @@ class Resident:
     async def _unload(self) -> None:
         model, self._model, self._keep_alive = self._model, None, None
         if model is not None:
-            await model.close()
+            try:
+                await model.close()
+            except asyncio.CancelledError:
+                self._model = model  # `close` has cut this short, and ends the model itself
+                raise
             _log.info("%s unloaded", self.entry.name)
 
     def _effective_keep_alive(self) -> float:

@@ -31,6 +31,7 @@ class EngineBackend(Backend):
             parallel=wish.parallel,
             options=wish.options,
             projector=str(model.projector) if model.projector else None,
+            adapters=[str(adapter) for adapter in model.adapters],
             settings=self.settings,
         )
         return await RunnerModel.start(Load(self.engine, spec, self.hint), self.environment)

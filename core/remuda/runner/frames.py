@@ -1,9 +1,9 @@
 """What a server and its runner say to each other: msgpack frames over a socket pair.
 
-A frame is a four-byte big-endian length and that many bytes of msgpack. Down go `Load`, then `Submit`, `Cancel` and
-`Ask` in any order; up come `Loaded` or `LoadRefused`, then `Batch`es, one for each step with the news of all
-sequences, and `Answer`s. Closing the socket ends the runner, and a runner's end closes the socket: either side knows
-of the other's death without asking.
+A frame is a four-byte big-endian length and that many bytes of msgpack. Down go `Load`, then `Submit`, `Embed`,
+`Cancel` and `Ask` in any order; up come `Loaded` or `LoadRefused`, then `Batch`es, one for each step with the news of
+all sequences, and `Answer`s. Closing the socket ends the runner, and a runner's end closes the socket: either side
+knows of the other's death without asking.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from ..backend import Done, GenerateJob, ModelStats
+from ..backend import Done, EmbedJob, GenerateJob, ModelStats
 from ..engine import LoadSpec
+from ..errors import RemudaError
 from ..output import TokenLogprob
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Batch",
     "Cancel",
     "Down",
+    "Embed",
     "FrameError",
     "FrameReader",
     "Load",
@@ -36,8 +38,10 @@ __all__ = [
     "SeqDone",
     "SeqFailed",
     "SeqText",
+    "SeqVectors",
     "Submit",
     "Up",
+    "failure",
     "pack",
     "receive",
     "unpack_down",
@@ -68,6 +72,11 @@ class Submit(Struct, frozen=True, tag="submit"):
     job: GenerateJob
 
 
+class Embed(Struct, frozen=True, tag="embed"):
+    id: int
+    job: EmbedJob
+
+
 class Cancel(Struct, frozen=True, tag="cancel"):
     id: int
 
@@ -84,6 +93,8 @@ class Ask(Struct, frozen=True, tag="ask"):
 class Loaded(Struct, frozen=True, tag="loaded"):
     context: int
     stats: ModelStats
+    embeds: bool = False
+    """Whether it gives embeddings."""
 
 
 class LoadRefused(Struct, frozen=True, tag="refused"):
@@ -108,7 +119,23 @@ class SeqFailed(Struct, frozen=True, tag="f", array_like=True):
     message: str
 
 
-News = SeqText | SeqDone | SeqFailed
+def failure(id: int, error: Exception) -> SeqFailed:
+    """What the client is told when a request cannot be taken."""
+    if isinstance(error, RemudaError):
+        return SeqFailed(id, error.status, str(error))
+    return SeqFailed(id, 500, f"the engine refused the request: {error or repr(error)}")
+
+
+class SeqVectors(Struct, frozen=True, tag="v", array_like=True):
+    """The vectors of a request's next inputs, in order; it ends with that of its last input."""
+
+    id: int
+    vectors: list[bytes]
+    tokens: int
+    """Of these inputs."""
+
+
+News = SeqText | SeqDone | SeqFailed | SeqVectors
 
 
 class Batch(Struct, frozen=True, tag="batch"):
@@ -125,7 +152,7 @@ class Answer(Struct, frozen=True, tag="answer"):
     error: str = ""
 
 
-Down = Load | Submit | Cancel | Ask
+Down = Load | Submit | Embed | Cancel | Ask
 Up = Loaded | LoadRefused | Batch | Answer
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -3,7 +3,7 @@
     python -P -m remuda.runner.host FD PARENT
 
 The main thread runs the engine and sends. Between two steps it does what `Intake` has made ready: it queues requests
-(first come, first served), cancels, answers.
+(first come, first served), cancels, answers; and it computes one micro-batch of what is to be embedded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..backend import ModelStats
 from ..engine import Ended, Engine, Event, LoadSpec, Piece, PromptRead
 from ..errors import LoadFailed, RemudaError
 from .confine import die_with_parent
+from .embedding import EmbedQueue, EmbedSession
 from .frames import (
     Answer,
     Ask,
@@ -28,9 +29,10 @@ from .frames import (
     SeqDone,
     SeqFailed,
     SeqText,
+    failure,
     pack,
 )
-from .intake import Arrival, Intake, answer_tokens, failure
+from .intake import Arrival, Intake, answer_tokens
 from .session import Session
 
 __all__ = ["Host", "main"]
@@ -44,6 +46,7 @@ class Host:
         self._intake = Intake(sock)
         self._waiting: deque[Session] = deque()
         self._live: dict[int, Session] = {}
+        self._embeds = EmbedQueue()
         self._steps = 0
 
     def run(self) -> None:
@@ -68,13 +71,13 @@ class Host:
             self._send(LoadRefused(str(error)))
             return None
         self._intake.open(engine)
-        self._send(Loaded(engine.context, self._stats(engine)))
+        self._send(Loaded(engine.context, self._stats(engine), engine.embed_most > 0))
         return engine
 
     def _serve(self, engine: Engine) -> bool:
         """Do all that has arrived, then one step. False when nothing will come any more."""
         inbox, news = self._intake.inbox, list[News]()
-        idle = not self._live and not self._waiting
+        idle = not (self._live or self._waiting or self._embeds)
         while idle or not inbox.empty():
             arrival = inbox.get()
             if arrival is None:
@@ -89,6 +92,9 @@ class Host:
             for event in events:
                 self._digest(engine, event, tails, news)
             self._steps += 1
+        if self._embeds:
+            news.extend(self._embeds.step(engine))
+            self._steps += 1
         if news:
             self._send(Batch(news))
         return True
@@ -96,6 +102,8 @@ class Host:
     def _handle(self, engine: Engine, arrival: Arrival, news: list[News]) -> None:
         if isinstance(arrival, Session):
             self._waiting.append(arrival)
+        elif isinstance(arrival, EmbedSession):
+            self._embeds.add(arrival)
         elif isinstance(arrival, SeqFailed):
             news.append(arrival)
         elif isinstance(arrival, Answer):
@@ -104,7 +112,7 @@ class Host:
             self._send(self._answer(engine, arrival))
         elif self._live.pop(arrival.id, None) is not None:
             engine.cancel(arrival.id)
-        else:
+        elif not self._embeds.cancel(arrival.id):
             self._waiting = deque(one for one in self._waiting if one.sequence.id != arrival.id)
 
     def _admit(self, engine: Engine, session: Session, news: list[News]) -> None:
@@ -153,8 +161,8 @@ class Host:
     def _stats(self, engine: Engine) -> ModelStats:
         sizes = engine.sizes()
         return ModelStats(
-            running=len(self._live),
-            waiting=len(self._waiting) + self._intake.waiting,
+            running=len(self._live) + self._embeds.running,
+            waiting=len(self._waiting) + len(self._embeds) - self._embeds.running + self._intake.waiting,
             size=sizes.get("size", 0),
             size_vram=sizes.get("size_vram", 0),
             steps=self._steps,

@@ -14,13 +14,13 @@ import socket
 import threading
 
 from ..engine import Engine
-from ..errors import RemudaError
-from .frames import Answer, Ask, Cancel, Down, Load, SeqFailed, Submit, receive, unpack_down
+from .embedding import EmbedSession
+from .frames import Answer, Ask, Cancel, Down, Embed, Load, SeqFailed, Submit, failure, receive, unpack_down
 from .session import Session
 
-__all__ = ["Arrival", "Intake", "answer_tokens", "failure"]
+__all__ = ["Arrival", "Intake", "answer_tokens"]
 
-Arrival = Session | SeqFailed | Answer | Cancel | Ask
+Arrival = Session | EmbedSession | SeqFailed | Answer | Cancel | Ask
 """What the engine's thread is given."""
 
 _CLOSE_SECONDS = 0.5
@@ -35,7 +35,7 @@ class Intake:
         """To be set when the engine is closed."""
         self._sock = sock
         self._loads: queue.SimpleQueue[Load] = queue.SimpleQueue()
-        self._texts: queue.SimpleQueue[Submit | Ask] = queue.SimpleQueue()
+        self._texts: queue.SimpleQueue[Submit | Embed | Ask] = queue.SimpleQueue()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
         self._untaken: set[int] = set()
@@ -67,7 +67,7 @@ class Intake:
             os._exit(0)
 
     def _take(self, message: Down) -> None:
-        if isinstance(message, Submit):
+        if isinstance(message, (Submit, Embed)):
             with self._lock:
                 self._untaken.add(message.id)
             self._texts.put(message)
@@ -89,20 +89,21 @@ class Intake:
             if isinstance(text, Ask):
                 self.inbox.put(answer_tokens(text, engine))
             elif text.id in self._untaken:
-                self._deliver(text.id, _session(text, engine))
+                self._deliver(text.id, self._session(text, engine))
 
-    def _deliver(self, id: int, arrival: Session | SeqFailed) -> None:
+    def _session(self, asked: Submit | Embed, engine: Engine) -> Session | EmbedSession | SeqFailed:
+        try:
+            if isinstance(asked, Embed):
+                return EmbedSession(asked.id, asked.job, engine, lambda: asked.id in self._untaken)
+            return Session(asked.id, asked.job, engine)
+        except Exception as error:
+            return failure(asked.id, error)
+
+    def _deliver(self, id: int, arrival: Session | EmbedSession | SeqFailed) -> None:
         with self._lock:
             if id in self._untaken:
                 self._untaken.discard(id)
                 self.inbox.put(arrival)
-
-
-def _session(submit: Submit, engine: Engine) -> Session | SeqFailed:
-    try:
-        return Session(submit.id, submit.job, engine)
-    except Exception as error:
-        return failure(submit.id, error)
 
 
 def answer_tokens(ask: Ask, engine: Engine) -> Answer:
@@ -113,10 +114,3 @@ def answer_tokens(ask: Ask, engine: Engine) -> Answer:
         return Answer(ask.id, data=engine.detokenize(ask.detokenize or []))
     except Exception as error:
         return Answer(ask.id, error=str(error) or repr(error))
-
-
-def failure(id: int, error: Exception) -> SeqFailed:
-    """What the client is told when a request cannot be taken."""
-    if isinstance(error, RemudaError):
-        return SeqFailed(id, error.status, str(error))
-    return SeqFailed(id, 500, f"the engine refused the request: {error or repr(error)}")

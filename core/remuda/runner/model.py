@@ -6,23 +6,27 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence as ListOf
+from collections.abc import AsyncGenerator, Generator, Sequence as ListOf
+from contextlib import contextmanager
 
-from ..backend import GenerateJob, Generates, GenerationEvent, ModelStats, Tokenizes
-from ..errors import EngineError, LoadFailed, RunnerDied, error_for_status
+from ..backend import Embedded, EmbedJob, Embeds, GenerateJob, Generates, GenerationEvent, ModelStats, Tokenizes
+from ..errors import BadRequest, EngineError, LoadFailed, RunnerDied, error_for_status
 from ..output import Text
 from .frames import (
     Answer,
     Ask,
     Batch,
     Cancel,
+    Embed,
     FrameError,
     Load,
     Loaded,
     LoadRefused,
     News,
     SeqDone,
+    SeqFailed,
     SeqText,
+    SeqVectors,
     Submit,
     pack,
     unpack_up,
@@ -42,6 +46,8 @@ class _Mailbox:
     """News of one sequence, for one reader. A slow reader costs the text it has not read, not an object a token."""
 
     def __init__(self) -> None:
+        self.ended = False
+        """No further news are to come."""
         self._news: deque[News | Exception] = deque()
         self._some = asyncio.Event()
 
@@ -58,10 +64,12 @@ class _Mailbox:
         while not self._news:
             self._some.clear()
             await self._some.wait()
-        return self._news.popleft()
+        news = self._news.popleft()
+        self.ended = not isinstance(news, (SeqText, SeqVectors))
+        return news
 
 
-class RunnerModel(Generates, Tokenizes):
+class RunnerModel(Generates, Embeds, Tokenizes):
     """Made by `start`. One instance is one process."""
 
     def __init__(self) -> None:
@@ -88,7 +96,7 @@ class RunnerModel(Generates, Tokenizes):
         except BaseException:
             await asyncio.shield(model.close())
             raise
-        model.context, model._stats = loaded.context, loaded.stats
+        model.context, model._stats, model.embeds = loaded.context, loaded.stats, loaded.embeds
         return model
 
     @property
@@ -106,21 +114,39 @@ class RunnerModel(Generates, Tokenizes):
             await self._farewell
 
     async def generate(self, job: GenerateJob) -> AsyncGenerator[GenerationEvent, None]:
+        with self._asking(Submit(next(self._ids), job)) as box:
+            while not box.ended:
+                yield _translate(await box.get())
+
+    async def embed(self, job: EmbedJob) -> Embedded:
+        if not self.embeds:
+            raise BadRequest("this model does not support embeddings")
+        vectors, tokens = list[bytes](), 0
+        if not job.inputs:
+            return Embedded(vectors, tokens)
+        with self._asking(Embed(next(self._ids), job)) as box:
+            while not box.ended:
+                news = await box.get()
+                if not isinstance(news, SeqVectors):
+                    raise _failure(news)
+                vectors += news.vectors
+                tokens += news.tokens
+                box.ended = len(vectors) >= len(job.inputs)
+        return Embedded(vectors, tokens)
+
+    @contextmanager
+    def _asking(self, request: Submit | Embed) -> Generator[_Mailbox, None, None]:
+        """The news of a request, which is cancelled if the block ends before they do."""
         if not self.alive:
             raise RunnerDied(self._child.last_words)
-        id = next(self._ids)
-        box = self._boxes[id] = _Mailbox()
-        ended = False
+        box = self._boxes[request.id] = _Mailbox()
         try:
-            self._child.send(pack(Submit(id, job)))
-            while not ended:
-                news = await box.get()
-                ended = not isinstance(news, SeqText)
-                yield _translate(news)
+            self._child.send(pack(request))
+            yield box
         finally:
-            del self._boxes[id]
-            if not ended:
-                self._child.send(pack(Cancel(id)))
+            del self._boxes[request.id]
+            if not box.ended:
+                self._child.send(pack(Cancel(request.id)))
 
     async def tokenize(self, text: str) -> list[int]:
         return (await self._ask(Ask(next(self._ids), tokenize=text))).tokens
@@ -189,4 +215,10 @@ def _translate(news: News | Exception) -> GenerationEvent:
         return Text(news.text, news.logprobs)
     if isinstance(news, SeqDone):
         return news.done
-    raise news if isinstance(news, Exception) else error_for_status(news.status, news.message)
+    raise _failure(news)
+
+
+def _failure(news: News | Exception) -> Exception:
+    if isinstance(news, SeqFailed):
+        return error_for_status(news.status, news.message)
+    return news if isinstance(news, Exception) else FrameError(f"{type(news).__name__} was not asked for")

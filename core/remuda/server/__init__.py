@@ -1,8 +1,8 @@
 """HTTP: the only package that knows Quart and Hypercorn.
 
 From the outside in: `serve` owns the socket and the end of the server, `connection` runs one connection under
-Hypercorn, `shim` decides who gets in, `exchange` watches one request on the wire, `web` and `routes` are the Quart
-application, `streams` and `replies` write what it answers.
+Hypercorn, `shim` decides who gets in, `exchange` watches one request on the wire, `blobs` takes files to the store,
+`web` and `routes` are the Quart application, `streams` and `replies` write what it answers.
 """
 
 from __future__ import annotations

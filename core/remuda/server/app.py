@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Config, is_loopback
 from ..plugins import Plugins
+from .blobs import Blobs
 from .drain import Drain
 from .exchange import Receive, Send
 from .guard import Guard
@@ -32,7 +33,8 @@ class App:
         self.pipeline = pipeline
         self.drain = Drain()
         self.guard = Guard(config.server.origins, loopback=is_loopback(config.server.host))
-        self._shim = Shim(as_asgi(make_quart(pipeline, plugins, self.drain)), config.server, self.guard, self.drain)
+        quart = as_asgi(make_quart(pipeline, plugins, self.drain))
+        self._shim = Shim(quart, Blobs(pipeline, self.drain), config.server, self.guard, self.drain)
         self._lifespans: list[tuple[str, AbstractAsyncContextManager[None]]] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -44,7 +46,8 @@ class App:
             await refuse_websocket(scope, send)
 
     async def startup(self) -> None:
-        """Enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
+        """Start the pipeline, enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
+        self.pipeline.start()
         for name, manager in self.plugins.lifespans(self):
             try:
                 await manager.__aenter__()

@@ -67,6 +67,8 @@ class Exchange:
         transport: Transport | None = None,
     ) -> None:
         self.request_id = request_id
+        self.max_body: int | None = max_body
+        """Bytes; None is no bound."""
         self.gone = False
         """The client left, or counts as gone because it stopped reading."""
         self.status = 0
@@ -78,7 +80,6 @@ class Exchange:
         it when the client leaves before the first byte: push its `aclose` here."""
         self._receive = receive
         self._send = send
-        self._max_body = max_body
         self._write_timeout = write_timeout
         self._transport = transport
         self._headers = [(b"x-request-id", request_id.encode())]
@@ -107,10 +108,20 @@ class Exchange:
                 self._body_over.set()
             if self.status:
                 message = {**message, "body": b""}
-            elif self._received > self._max_body:
+            elif self.max_body is not None and self._received > self.max_body:
                 self.fault = self.too_large()
                 raise self.fault
         return message
+
+    async def piece(self) -> bytes:
+        """The next bytes of the body; none at its end. Raises `ClientGone`, and what `receive` raises."""
+        while not self._body_over.is_set():
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client left")
+            if body := bytes(message.get("body", b"")):
+                return body
+        return b""
 
     async def send(self, message: Message) -> None:
         """As ASGI has it. Raises `ClientGone`."""
@@ -126,6 +137,15 @@ class Exchange:
             await asyncio.sleep(0)
         self._ended = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._write(message)
+
+    async def answer(self, reply: Reply) -> None:
+        """Send `reply` where no application does. What the client still sends is read to its end and dropped."""
+        headers = reply.headers | {"Content-Length": str(len(reply.body))}
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": raw_headers(headers)})
+        await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        while not self._body_over.is_set():
+            await self.receive()
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def refuse(self, reply: Reply) -> None:
         """Send `reply` where no application does, and end the connection."""
@@ -145,7 +165,7 @@ class Exchange:
         self._headers += raw_headers(headers)
 
     def too_large(self) -> RequestTooLarge:
-        return RequestTooLarge(f"the request body is larger than {self._max_body} bytes (server.max_body)")
+        return RequestTooLarge(f"the request body is larger than {self.max_body} bytes (server.max_body)")
 
     def abort(self) -> None:
         """Drop the client, and with it what waits to be sent."""

@@ -17,9 +17,21 @@ from werkzeug.exceptions import HTTPException
 from ..errors import MethodNotAllowed, NotFound, RemudaError, Unavailable
 from ..wire import encode, error_body
 
-__all__ = ["JSON", "NDJSON", "Refused", "Reply", "error_line", "error_reply", "json_response"]
+__all__ = [
+    "JSON",
+    "NDJSON",
+    "PLAIN_JSON",
+    "Refused",
+    "Reply",
+    "empty_response",
+    "error_line",
+    "error_reply",
+    "json_response",
+]
 
 JSON: Final = "application/json; charset=utf-8"
+PLAIN_JSON: Final = "application/json"
+"""Of the one object that stands for a stream of progress (Ollama API, "HTTP")."""
 NDJSON: Final = "application/x-ndjson"
 
 _log = logging.getLogger("remuda.server")
@@ -45,9 +57,16 @@ class Reply(Struct, frozen=True, kw_only=True):
         return Response(self.body, status=self.status, headers=self.headers)
 
 
-def json_response(value: Struct) -> Response:
+def json_response(value: Struct, content_type: str = JSON) -> Response:
     """A 200 with one object and no newline, as the protocol wants it (Ollama API, "HTTP")."""
-    return Response(encode(value), content_type=JSON)
+    return Response(encode(value), content_type=content_type)
+
+
+def empty_response() -> Response:
+    """A 200 with neither body nor content type."""
+    response = Response(b"")
+    del response.headers["Content-Type"]
+    return response
 
 
 def error_reply(error: Exception, request_id: str) -> Reply:

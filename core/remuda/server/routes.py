@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -11,14 +12,27 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..errors import NotBuilt
-from ..wire import ChatRequest, GenerateRequest, VersionResponse, decode
+from ..wire import (
+    ChatRequest,
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    EmbeddingsRequest,
+    EmbedRequest,
+    GenerateRequest,
+    ProgressResponse,
+    ShowRequest,
+    TransferRequest,
+    VersionResponse,
+    decode,
+)
 from .drain import Drain
 from .exchange import current_exchange
-from .replies import json_response
+from .replies import PLAIN_JSON, empty_response, json_response
 from .streams import ndjson_response
 
 if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+    from ..pipeline import Pipeline, ResponseStream
 
 __all__ = ["native_routes"]
 
@@ -40,6 +54,19 @@ T = TypeVar("T", bound=Struct)
 def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
     """`GET` answers `HEAD` too, but for `/api/ps`, as the protocol has it."""
     routes = Blueprint("ollama", __name__)
+    _add_facts(routes, pipeline, drain)
+    _add_answers(routes, pipeline, drain)
+    _add_library(routes, pipeline, drain)
+
+    async def not_offered(key: str = "") -> Response:
+        raise NotBuilt("this server has no cloud accounts and no cloud services; it serves models by itself")
+
+    for path in _NOT_OFFERED:
+        routes.add_url_rule(path, view_func=not_offered, methods=_METHODS)
+    return routes
+
+
+def _add_facts(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     remuda_version = VersionResponse(version("remuda"))
 
     @routes.get("/")
@@ -60,6 +87,13 @@ def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
             raise MethodNotAllowed(valid_methods=["GET"])
         return json_response(await drain.wait_for(pipeline.ps()))
 
+    @routes.post("/api/show")
+    async def show() -> Response:
+        wanted = await read_body(ShowRequest)
+        return json_response(await drain.wait_for(pipeline.library.show(wanted)))
+
+
+def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     @routes.post("/api/generate")
     async def generate() -> Response:
         exchange = current_exchange()
@@ -74,12 +108,49 @@ def native_routes(pipeline: Pipeline, drain: Drain) -> Blueprint:
         reply = await drain.wait_for(pipeline.chat(wanted, request_id=exchange.request_id))
         return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
-    async def not_offered(key: str = "") -> Response:
-        raise NotBuilt("this server has no cloud accounts and no cloud services; it serves models by itself")
+    @routes.post("/api/embed")
+    async def embed() -> Response:
+        wanted = await read_body(EmbedRequest)
+        request_id = current_exchange().request_id
+        return json_response(await drain.wait_for(pipeline.embed(wanted, request_id=request_id)))
 
-    for path in _NOT_OFFERED:
-        routes.add_url_rule(path, view_func=not_offered, methods=_METHODS)
-    return routes
+    @routes.post("/api/embeddings")
+    async def embeddings() -> Response:
+        wanted = await read_body(EmbeddingsRequest)
+        request_id = current_exchange().request_id
+        return json_response(await drain.wait_for(pipeline.embeddings(wanted, request_id=request_id)))
+
+
+def _add_library(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
+    @routes.post("/api/copy")
+    async def copy() -> Response:
+        wanted = await read_body(CopyRequest)
+        await drain.wait_for(pipeline.library.copy(wanted))
+        return empty_response()
+
+    @routes.delete("/api/delete")
+    async def delete() -> Response:
+        wanted = await read_body(DeleteRequest)
+        await drain.wait_for(pipeline.library.delete(wanted))
+        return empty_response()
+
+    @routes.post("/api/create")
+    async def create() -> Response:
+        return await progress(pipeline.library.create(await read_body(CreateRequest)))
+
+    @routes.post("/api/pull")
+    async def pull() -> Response:
+        return await progress(pipeline.library.pull(await read_body(TransferRequest)))
+
+    @routes.post("/api/push")
+    async def push() -> Response:
+        return await progress(pipeline.library.push(await read_body(TransferRequest)))
+
+    async def progress(work: Awaitable[ProgressResponse | ResponseStream[ProgressResponse]]) -> Response:
+        reply = await drain.wait_for(work)
+        if isinstance(reply, Struct):
+            return json_response(reply, PLAIN_JSON)
+        return ndjson_response(reply, current_exchange(), drain, marked=False)
 
 
 async def read_body(type: type[T]) -> T:

@@ -1,7 +1,8 @@
 """The outermost layer: who gets in, and under which conditions. It holds nothing back: messages pass one by one.
 
 In this order: HTTP version, framing, `Host` and `Origin`, a server that is shutting down, the declared size of the
-body; then the application, inside an `Exchange`. Every reply carries `X-Request-Id`.
+body; then the application, inside an `Exchange`. Every reply carries `X-Request-Id`. Files on their way to the store go
+round the application, which would hold a whole body in memory, but through all the rest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..config import ServerConfig
 from ..errors import BadRequest, Draining, Forbidden, RemudaError
+from .blobs import Blobs
 from .drain import Drain
 from .exchange import ClientGone, Exchange, Receive, Send, enter_exchange, raw_headers
 from .framing import check_framing, content_length, headers_of
@@ -32,8 +34,9 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class Shim:
-    def __init__(self, app: Application, config: ServerConfig, guard: Guard, drain: Drain) -> None:
+    def __init__(self, app: Application, blobs: Blobs, config: ServerConfig, guard: Guard, drain: Drain) -> None:
         self._app = app
+        self._blobs = blobs
         self._config = config
         self._guard = guard
         self._drain = drain
@@ -74,7 +77,9 @@ class Shim:
                 raise Forbidden(verdict.reason)
             if self._drain.draining:
                 raise Draining
-            if (content_length(scope) or 0) > self._config.max_body:
+            if self._blobs.takes(scope):
+                exchange.max_body = None
+            elif (content_length(scope) or 0) > self._config.max_body:
                 raise exchange.too_large()
         except RemudaError as error:
             await exchange.refuse(error_reply(error, exchange.request_id))
@@ -85,7 +90,10 @@ class Shim:
     async def _run(self, scope: dict[str, Any], exchange: Exchange) -> None:
         try:
             async with exchange.closing:
-                await self._app(scope, exchange.receive, exchange.send)
+                if self._blobs.takes(scope):
+                    await self._blobs(scope, exchange)
+                else:
+                    await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             pass
         except Exception as error:

@@ -1,4 +1,4 @@
-"""A generation as NDJSON: one JSON object and a newline per event, each flushed by itself (Ollama API, "HTTP")."""
+"""Answers and progress as NDJSON: an object and a newline per event, each flushed by itself (Ollama API, "HTTP")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from quart import Response
 
 from ..errors import Draining, EngineError
-from ..wire import ChatResponse, GenerateResponse, encode_line
+from ..wire import ChatResponse, GenerateResponse, ProgressResponse, encode_line
 from .drain import Drain
 from .exchange import Exchange
 from .replies import NDJSON, error_line
@@ -19,25 +19,32 @@ __all__ = ["LineStream", "ndjson_response"]
 _log = logging.getLogger("remuda.server")
 
 
-class LineStream(Protocol):
-    """Responses, one by one; the last one says so."""
+Line = GenerateResponse | ChatResponse | ProgressResponse
 
-    def __aiter__(self) -> AsyncIterator[GenerateResponse] | AsyncIterator[ChatResponse]: ...
+
+class LineStream(Protocol):
+    """Responses, one by one."""
+
+    def __aiter__(self) -> AsyncIterator[Line]: ...
 
     async def aclose(self) -> None: ...
 
 
-def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain) -> Response:
-    """The reply that sends `stream`, which is closed with the request whatever becomes of it."""
+def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain, *, marked: bool = True) -> Response:
+    """The reply that sends `stream`, which is closed with the request whatever becomes of it.
+
+    `marked` says that the last response must have `done` set: the stream was broken off without one. Of progress there
+    is no such mark.
+    """
     exchange.closing.push_async_callback(stream.aclose)
     headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-transform"}
-    response = Response(_lines(stream, exchange, drain), content_type=NDJSON, headers=headers)
+    response = Response(_lines(stream, exchange, drain, marked), content_type=NDJSON, headers=headers)
     response.timeout = None
     return response
 
 
-async def _lines(stream: LineStream, exchange: Exchange, drain: Drain) -> AsyncGenerator[bytes, None]:
-    """Ends with exactly one of a `done: true` line and an error line, unless the client left."""
+async def _lines(stream: LineStream, exchange: Exchange, drain: Drain, marked: bool) -> AsyncGenerator[bytes, None]:
+    """Ends with an error line or, as it should, with the last response, unless the client left."""
     done = False
     try:
         items = aiter(stream)
@@ -51,9 +58,9 @@ async def _lines(stream: LineStream, exchange: Exchange, drain: Drain) -> AsyncG
             if done:
                 _log.error("the pipeline went on after done:true")
                 continue
-            done = item.done
+            done = not isinstance(item, ProgressResponse) and item.done
             yield encode_line(item)
-        if not done:
+        if marked and not done:
             raise EngineError("the model's stream broke off before its end; try again")
     except Exception as error:
         line = error_line(error, exchange.request_id)

@@ -7,11 +7,13 @@ batching of the host.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Iterable, Sequence as ListOf
 from pathlib import Path
 from typing import Literal
@@ -20,14 +22,14 @@ import msgspec
 from msgspec import Struct, structs
 
 from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Piece, PromptRead, Sequence
-from remuda.errors import LoadFailed
+from remuda.errors import BadRequest, EngineError, LoadFailed
 from remuda.hookspecs import RegisterFactory, hookimpl
 from remuda.output import Constraint, TokenLogprob
 from remuda.runner import EngineBackend
 
 __all__ = ["Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
 
-Fault = Literal["segv", "kill", "abort", "exit", "raise", "hang", "garbage", "fail"]
+Fault = Literal["segv", "kill", "abort", "exit", "raise", "hang", "garbage", "fail", "nan"]
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +54,13 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sequences at once; 0 is what was asked for."""
     refuse: str = ""
     """Refuse to load with this message."""
+    embeds: int = 0
+    """Numbers in the vector of a text: of its first tokens, then zeros. 0 for a model that gives no vectors."""
+    embed_most: int = 8
+    embed_room: int = 64
     fault: Fault | None = None
-    """What happens instead of the piece number `fault_at` of a sequence; at -1, while loading."""
+    """What happens instead of the piece number `fault_at` of a sequence, and instead of the vectors of the micro-batch
+    with the input of that number; at -1, while loading."""
     fault_at: int = 0
 
 
@@ -64,6 +71,9 @@ class ScriptedEngine(Engine):
         self._script = script
         self.context = spec.context
         self.parallel = script.parallel or spec.parallel
+        self.embed_most = script.embed_most if script.embeds else 0
+        self.embed_room = script.embed_room
+        self._embedded = 0
         self._live: dict[int, _Reader] = {}
         self._interrupted: set[int] = set()
         self._wake = threading.Event()
@@ -115,6 +125,27 @@ class ScriptedEngine(Engine):
 
     def detokenize(self, tokens: ListOf[int]) -> bytes:
         return "".join(map(chr, tokens)).encode("utf-8", "replace")
+
+    def tokenize_input(self, text: str, limit: int) -> tuple[list[int], int]:
+        """A token is a character, and one stands before them and one behind: 1 and 2."""
+        if limit <= 2 < len(text) + 2:
+            raise BadRequest("input after truncation exceeds maximum context length")
+        return [1, *self.tokenize(text[: limit - 2]), 2], len(text) + 2
+
+    def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
+        script = self._script
+        assert len(inputs) == 1 or (len(inputs) <= self.embed_most and sum(map(len, inputs)) <= self.embed_room)
+        self._wake.wait(script.delay)
+        if script.fault and self._embedded <= script.fault_at < self._embedded + len(inputs):
+            self._embedded += len(inputs)
+            if script.fault == "fail":
+                raise EngineError("the script says so")
+            if script.fault != "nan":
+                _break(script.fault)
+            return [array("f", [math.nan] * script.embeds).tobytes()] * len(inputs)
+        self._embedded += len(inputs)
+        padded = [[*tokens, *[0] * script.embeds][: script.embeds] for tokens in inputs]
+        return [array("f", vector).tobytes() for vector in padded]
 
     def sizes(self) -> dict[str, int]:
         return {"size": 1000, "size_vram": 0}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from remuda.config import Config
+from remuda.config import Config, StoreConfig
 from remuda.plugins import Plugins
 from remuda.server import App, bind, create_app, serve
 
@@ -29,7 +33,8 @@ class LiveServer:
         with LiveServer(plugins=plugins) as server:
             httpx.get(server.url + "/api/tags")
 
-    `config.server.host` and `port` are replaced. `pipeline` may be a stand-in. Leaving the context drains as SIGTERM
+    `config.server.host` and `port` are replaced, and a `config.store` that says nothing: the server then has an empty
+    store of its own, which is removed at the end. `pipeline` may be a stand-in. Leaving the context drains as SIGTERM
     does, and raises what the server raised.
     """
 
@@ -43,7 +48,9 @@ class LiveServer:
     ) -> None:
         config = config or Config()
         at = msgspec.structs.replace(config.server, host="127.0.0.1", port=0)
-        self.config = msgspec.structs.replace(config, server=at)
+        self._folder = Path(tempfile.gettempdir(), f"remuda-{secrets.token_hex(8)}")
+        store = StoreConfig(path=str(self._folder)) if config.store == StoreConfig() else config.store
+        self.config = msgspec.structs.replace(config, server=at, store=store)
         self.app: App = create_app(self.config, plugins or Plugins(), pipeline)
         self.url = ""
         self.socket: socket.socket | None = None
@@ -89,6 +96,7 @@ class LiveServer:
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
         if self._error is not None:
             raise self._error
 

@@ -13,8 +13,20 @@ from .chat import (
 )
 from .clock import local_time, utc_now
 from .codec import decode, encode, encode_line, error_body
+from .embed import EmbeddingsRequest, EmbeddingsResponse, EmbedRequest, EmbedResponse
 from .generate import DebugInfo, GenerateRequest, GenerateResponse, Logprob, TopLogprob
 from .keep_alive import parse_keep_alive
+from .manage import (
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    ProgressResponse,
+    ShowMessage,
+    ShowRequest,
+    ShowResponse,
+    TensorInfo,
+    TransferRequest,
+)
 from .models import Details, PsModel, PsResponse, TagsDetails, TagsModel, TagsResponse, VersionResponse
 from .options import ALIASES, RULES, OptionRule, Options, merge_options, parse_options
 
@@ -24,23 +36,36 @@ __all__ = [
     "ChatMessage",
     "ChatRequest",
     "ChatResponse",
+    "CopyRequest",
+    "CreateRequest",
     "DebugInfo",
+    "DeleteRequest",
     "Details",
+    "EmbedRequest",
+    "EmbedResponse",
+    "EmbeddingsRequest",
+    "EmbeddingsResponse",
     "FunctionCall",
     "GenerateRequest",
     "GenerateResponse",
     "Logprob",
     "OptionRule",
     "Options",
+    "ProgressResponse",
     "PsModel",
     "PsResponse",
     "ReplyMessage",
+    "ShowMessage",
+    "ShowRequest",
+    "ShowResponse",
     "TagsDetails",
     "TagsModel",
     "TagsResponse",
+    "TensorInfo",
     "Tool",
     "ToolCallMessage",
     "TopLogprob",
+    "TransferRequest",
     "VersionResponse",
     "decode",
     "encode",

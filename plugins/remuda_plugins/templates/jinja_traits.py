@@ -54,6 +54,8 @@ def inspect(template: str) -> TemplateTraits:
         think_open=open_,
         think_close=close,
         stops=known.stops if known else (),
+        known=known.name if known else "",
+        known_template=known.template if known else "",
     )
 
 

@@ -1,0 +1,23 @@
+"""`remuda cp`: a second name for a model."""
+
+from __future__ import annotations
+
+import click
+
+from .client import reached
+
+__all__ = ["cp"]
+
+
+@click.command(epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
+@click.argument("source")
+@click.argument("destination")
+def cp(source: str, destination: str) -> None:
+    """Give the model SOURCE a second name, DESTINATION. The two share their files.
+
+    \b
+      remuda cp smollm2:135m me/small
+    """
+    with reached() as client:
+        client.copy(source, destination)
+    click.echo(f"copied '{source}' to '{destination}'")

@@ -1,0 +1,155 @@
+"""The files that a new model is made of: what each of them is, and whether it can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from ...errors import BadRequest
+from ..digest import Digest
+from ..gguf import GGUFError, check_gguf, kind_of
+from ..manifest import ADAPTER, DRAFT, MODEL, PROJECTOR, Layer
+from ..store import Pins, Store, disk_errors
+from .parts import Part
+
+__all__ = ["Upload", "Uploads", "adapter_part", "arrange", "check_types", "draft_part", "examine"]
+
+_MAGIC: Final = b"GGUF"
+_HEAD: Final = 9
+"""Bytes by which a file is told: safetensors are a length and an object of JSON."""
+_KINDS: Final = {"model": MODEL, "projector": PROJECTOR, "adapter": ADAPTER}
+_ONE_ADAPTER: Final = "only one adapter is currently supported"
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """A sound GGUF file in the store."""
+
+    path: str
+    """What the client calls it."""
+    digest: Digest
+    size: int
+    kind: Literal["model", "projector", "adapter"]
+    architecture: str
+    shard: int
+    """Which part of a split GGUF it is, counted from 0."""
+    shards: int
+    """Of how many; 1 if it is whole."""
+    rest: tuple[Upload, ...] = ()
+    """The other parts, if this is the first part of a split one."""
+
+    @property
+    def name(self) -> str:
+        """The end of `path`, for messages."""
+        return _name(self.path)
+
+    def part(self, media_type: str = "") -> Part:
+        """As a layer, of the type that goes with its kind if none is given."""
+        return Part(Layer(media_type=media_type or _KINDS[self.kind], digest=self.digest, size=self.size))
+
+
+class Uploads(Struct, frozen=True, kw_only=True):
+    """What a request brings: the model's own files, an adapter, a model to draft with."""
+
+    files: list[Upload]
+    adapters: list[Upload]
+    drafts: list[Upload]
+
+    @property
+    def count(self) -> int:
+        """How many files they are."""
+        return sum(1 + len(upload.rest) for upload in (*self.files, *self.adapters, *self.drafts))
+
+
+def check_types(store: Store, pins: Pins, files: Mapping[str, Digest], *, script: str) -> None:
+    """Raises `BadRequest` if one of the files is no GGUF, and says what to do about it; `script` converts such files.
+
+    A file is told by its name where that ends as it should, else by its first bytes. All are pinned afterwards.
+    """
+    heads = {path: _head(store, pins, digest) for path, digest in files.items()}
+    for path, head in heads.items():
+        if path.endswith(".safetensors") or (head[:4] != _MAGIC and head[8:] == b"{"):
+            raise BadRequest(
+                f"{_name(path)!r} is in the safetensors format, which this server does not convert: "
+                f"convert it with llama.cpp's {script}, and create the model from the GGUF file"
+            )
+    others = [path for path, head in heads.items() if head[:4] != _MAGIC]
+    if len(others) == len(heads) and not any(path.endswith(".gguf") for path in heads):
+        raise BadRequest("unknown type")
+    if others:
+        raise BadRequest(f"supplied file was not in GGUF format: {_name(others[0])!r}")
+
+
+def examine(store: Store, path: str, digest: Digest) -> Upload:
+    """Blocking, for a tenth of a second at most. Raises `BadRequest` that names the file and the field at fault."""
+    try:
+        header = check_gguf(store.blob(digest))
+    except GGUFError as error:
+        raise BadRequest(f"{_name(path)!r} cannot be used: {error}") from None
+    size = store.blob_size(digest)
+    return Upload(
+        path=path,
+        digest=digest,
+        size=size,
+        kind=kind_of(header),
+        architecture=header.architecture,
+        shard=header.shard,
+        shards=header.shards,
+    )
+
+
+def arrange(uploads: Sequence[Upload]) -> list[Upload]:
+    """The files of one model, the weights first. Raises `BadRequest` if they are not those of one model."""
+    kinds = {kind: [upload for upload in uploads if upload.kind == kind] for kind in _KINDS}
+    for kind in ("model", "projector"):
+        if len(kinds[kind]) > 1:
+            names = ", ".join(repr(upload.name) for upload in kinds[kind][:3])
+            raise BadRequest(f"files hold {len(kinds[kind])} {kind}s ({names}); a model has one")
+    if not kinds["model"]:
+        raise BadRequest(f"files hold no model: {uploads[0].name!r} is {_a(uploads[0].kind)}")
+    if len(kinds["adapter"]) > 1:
+        raise BadRequest(_ONE_ADAPTER)
+    return [*kinds["model"], *kinds["projector"], *kinds["adapter"]]
+
+
+def adapter_part(uploads: Sequence[Upload], family: str) -> Part:
+    """The adapter for a model of that family. Raises `BadRequest` for another thing than one such adapter."""
+    if len(uploads) > 1:
+        raise BadRequest(_ONE_ADAPTER)
+    upload = _whole(uploads[0])
+    if upload.kind != "adapter":
+        raise BadRequest(f"{upload.name!r} is {_a(upload.kind)}, not an adapter")
+    if family and upload.architecture != family:
+        raise BadRequest(f"the adapter {upload.name!r} is for {upload.architecture} models, and this one is {family}")
+    return upload.part()
+
+
+def draft_part(uploads: Sequence[Upload]) -> Part:
+    """The model to draft with. Raises `BadRequest` for another thing than one model."""
+    if len(uploads) > 1:
+        raise BadRequest(f"draft_files hold {len(uploads)} files; a model drafts with one")
+    upload = _whole(uploads[0])
+    if upload.kind != "model":
+        raise BadRequest(f"{upload.name!r} is {_a(upload.kind)}, not a model to draft with")
+    return upload.part(DRAFT)
+
+
+def _whole(upload: Upload) -> Upload:
+    if upload.shards > 1:
+        raise BadRequest(f"{upload.name!r} is part {upload.shard + 1} of {upload.shards}: join them to one file first")
+    return upload
+
+
+def _head(store: Store, pins: Pins, digest: Digest) -> bytes:
+    pins.add(digest)
+    with disk_errors(), store.blob(digest).open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2][:200]
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "adapter" else f"a {kind}"

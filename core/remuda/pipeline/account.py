@@ -1,0 +1,66 @@
+"""What a request cost and how it ended, told to the plugins that want to know, however it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from ..backend import Done
+from ..errors import RemudaError, RequestCancelled
+from ..hookspecs import Receipt
+from ..plugins import Plugins
+
+__all__ = ["Account", "accounted"]
+
+_log = logging.getLogger("remuda.pipeline")
+
+
+class Account:
+    """To be filled in while the request is served."""
+
+    def __init__(self) -> None:
+        self.backend = ""
+        self.done = Done(reason="")
+        """`reason` is the receipt's own where nothing goes wrong."""
+        self.load_ns = 0
+
+
+@contextmanager
+def accounted(
+    plugins: Plugins, request_id: str, endpoint: str, model: str, ignored_options: tuple[str, ...]
+) -> Generator[Account, None, None]:
+    """Round the work of one request: logs the options that nothing knows, and emits the receipt at the end."""
+    began = time.perf_counter_ns()
+    if ignored_options:
+        _log.warning("request %s: unknown options ignored: %s", request_id, ", ".join(ignored_options))
+    account = Account()
+    status, reason = RequestCancelled.status, "the client left"
+    try:
+        yield account
+        status, reason = 200, account.done.reason
+    except RemudaError as error:
+        status, reason = error.status, error.message
+        raise
+    except Exception as error:
+        status, reason = 500, repr(error)
+        raise
+    finally:
+        done = account.done
+        receipt = Receipt(
+            request_id=request_id,
+            endpoint=endpoint,
+            model=model,
+            backend=account.backend,
+            status=status,
+            reason=reason,
+            prompt_tokens=done.prompt_tokens,
+            output_tokens=done.output_tokens,
+            total_ns=time.perf_counter_ns() - began,
+            load_ns=account.load_ns,
+            prompt_ns=done.prompt_ns,
+            output_ns=done.output_ns,
+            ignored_options=ignored_options,
+        )
+        plugins.request_finished(receipt)
