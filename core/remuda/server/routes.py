@@ -38,6 +38,8 @@ __all__ = ["native_routes"]
 
 _BIG_BODY: Final = 256 * 1024
 """Bytes from which decoding would be felt by the streams beside it."""
+_MANY_VECTORS: Final = 64
+"""From so many on, the same is true of encoding."""
 _NOT_OFFERED: Final = (
     "/api/me",
     "/api/signout",
@@ -112,7 +114,10 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def embed() -> Response:
         wanted = await read_body(EmbedRequest)
         request_id = current_exchange().request_id
-        return json_response(await drain.wait_for(pipeline.embed(wanted, request_id=request_id)))
+        reply = await drain.wait_for(pipeline.embed(wanted, request_id=request_id))
+        if len(reply.embeddings) < _MANY_VECTORS:
+            return json_response(reply)
+        return await asyncio.to_thread(json_response, reply)
 
     @routes.post("/api/embeddings")
     async def embeddings() -> Response:
