@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import children
 from numpy.typing import NDArray
 from tiny_embedders import write_wide_llama
 
@@ -132,44 +133,39 @@ def test_an_architecture_that_nobody_knows(source: Path, tmp_path: Path) -> None
 
 
 def _fails(source: Path, target: Path, word: str = "") -> None:
-    before = _children()
+    before = children()
     with pytest.raises(EngineError, match=f"the weights could not be quantized: .*{word}") as caught:
         quantized(source, target, "Q8_0")
     assert str(source.parent) not in caught.value.message
     assert not target.exists()
-    assert _children() <= before
+    assert children() <= before
 
 
 def test_closing_stops_the_work_and_leaves_nothing(tmp_path: Path) -> None:
     source, target = write_wide_llama(tmp_path / "source.gguf", layers=20), tmp_path / "target.gguf"
-    before, during = _children(), set[str]()
+    before, during = children(), set[str]()
 
     def look() -> bool:
-        during.update(_children())
+        during.update(children())
         return False
 
     assert len(quantized(source, target, "Q4_K_M", look)) == 1
     assert during - before
-    assert _children() <= before
+    assert children() <= before
     assert not target.exists()
 
 
 def test_a_crash_is_told(tmp_path: Path) -> None:
     source, target = write_wide_llama(tmp_path / "source.gguf", layers=20), tmp_path / "target.gguf"
-    before = _children()
+    before = children()
 
     def kill() -> bool:
-        for pid in _children() - before:
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in children() - before:
+            with suppress(ProcessLookupError):  # it is called again while the first kill is still being noticed
+                os.kill(int(pid), signal.SIGKILL)
         return True
 
     with pytest.raises(EngineError, match="SIGKILL"):
         quantized(source, target, "Q4_K_M", kill)
-    assert _children() <= before
+    assert children() <= before
     assert not target.exists()
-
-
-def _children() -> set[str]:
-    """Living child processes of this one."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {pid for task in tasks for pid in task.read_text().split()}
