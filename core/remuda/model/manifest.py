@@ -115,17 +115,17 @@ class ModelConfigFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     os: str = ""
 
 
-class _WireLayer(Struct, omit_defaults=True):
-    mediaType: str  # noqa: N815
+class _WireLayer(Struct, omit_defaults=True, rename="camel"):
+    media_type: str
     digest: str
     size: int
     parent: str = field(default="", name="from")
     name: str = ""
 
 
-class _WireManifest(Struct):
-    schemaVersion: int  # noqa: N815
-    mediaType: str  # noqa: N815
+class _WireManifest(Struct, rename="camel"):
+    schema_version: int
+    media_type: str
     config: _WireLayer
     layers: list[_WireLayer]
 
