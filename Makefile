@@ -43,7 +43,7 @@ check: $(STAMP)  ## style, format, types, who imports whom
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP)  ## measure; BENCH=embed: embeddings (BENCH_ARGS='--help')
+bench: $(STAMP)  ## measure; BENCH=embed, herd or memory: something else (BENCH_ARGS='--help')
 	@$(BIN)/python -m benchmarks$(addprefix .,$(BENCH)) $(BENCH_ARGS)
 
 lock: $(STAMP)  ## renew constraints.txt after a change of pyproject.toml (LOCK_ARGS=--upgrade)

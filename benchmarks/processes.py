@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -55,11 +56,15 @@ class Server:
         self._process, self.url, self._drain = process, url, drain
 
     @classmethod
-    async def start(cls, parallel: int, config: str = "") -> Server:
-        """`config` is the path of a configuration file."""
+    async def start(
+        cls, parallel: int, config: str = "", *, path: str = "", on_line: Callable[[str], None] = lambda line: None
+    ) -> Server:
+        """`config` is the path of a configuration file, `path` a folder to import from; `on_line` is told the log."""
         environment = {**os.environ, "OLLAMA_NUM_PARALLEL": str(parallel)}
         if config:
             environment["REMUDA_CONFIG"] = config
+        if path:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (path, os.environ.get("PYTHONPATH"))))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "remuda", "serve", "--host", "127.0.0.1", "--port", "0"),
             env=environment,
@@ -70,8 +75,12 @@ class Server:
         async with asyncio.timeout(_START_SECONDS):
             while line := await stream.readline():
                 if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
-                    return cls(process, found[0].decode(), asyncio.create_task(_discard(stream)))
+                    return cls(process, found[0].decode(), asyncio.create_task(_drain(stream, on_line)))
         raise RuntimeError("the server did not start")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def stop(self) -> None:
         with suppress(ProcessLookupError):
@@ -80,6 +89,6 @@ class Server:
         await self._drain
 
 
-async def _discard(stream: asyncio.StreamReader) -> None:
-    while await stream.read(65536):
-        pass
+async def _drain(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+    while line := await stream.readline():
+        on_line(line.decode("utf-8", "replace").rstrip())

@@ -58,7 +58,7 @@ def options(_: str) -> str:
 def settings(name: str) -> str:
     """A table of the keys of one Struct of `remuda.config`."""
     struct = getattr(config, name)
-    notes = _field_notes(config, name)
+    notes = _field_notes(sys.modules[struct.__module__], name)
     written = {field.name: (field, note) for field, note in zip(msgspec.structs.fields(struct), notes, strict=True)}
     rows: list[tuple[str, ...]] = []
     for field, (annotation, note) in written.values():

@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
-        for variable in ("OLLAMA_MODELS", "OLLAMA_HOST", "REMUDA_CONFIG"):
+        for variable in ("OLLAMA_MODELS", "OLLAMA_HOST", "REMUDA_CONFIG", "XDG_CONFIG_HOME"):
             patch.delenv(variable, raising=False)
         yield folder
 

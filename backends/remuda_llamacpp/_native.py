@@ -43,6 +43,7 @@ log_callback: Callable[[Callable[[int, bytes | None, Any], None]], Any] = _llama
 log_set: Callable[[Any, None], None] = _llama.llama_log_set
 supports_gpu: Callable[[], bool] = _llama.llama_supports_gpu_offload
 abort_callback_type: Any = _llama.ggml_abort_callback
+_progress_callback: Any = _llama.llama_progress_callback
 LOAD_MODE_NONE: int = _llama.LLAMA_LOAD_MODE_NONE
 LOAD_MODE_MMAP: int = _llama.LLAMA_LOAD_MODE_MMAP
 KV_TYPES: dict[str, int] = {"f16": _llama.GGML_TYPE_F16, "q8_0": _llama.GGML_TYPE_Q8_0, "q4_0": _llama.GGML_TYPE_Q4_0}
@@ -133,6 +134,16 @@ def model_meta(model: Model, key: str) -> str | None:
     buffer = ctypes.create_string_buffer(128)
     found = _model_meta(model, key.encode(), buffer, len(buffer))
     return buffer.value.decode("utf-8", "replace") if found >= 0 else None
+
+
+def progress_callback(listener: Callable[[float], None]) -> Any:
+    """For `model_params().progress_callback`; to be held until the model is loaded."""
+
+    def tell(fraction: float, _data: Any) -> bool:
+        listener(fraction)
+        return True
+
+    return _progress_callback(tell)
 
 
 def quantize(source: bytes, target: bytes, kind: int, threads: int) -> bool:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from remuda.backend import Quantizes
+import anyio.to_thread
+
+from remuda.backend import Estimate, LoadWish, Measures, Quantizes
+from remuda.model import ModelEntry
 from remuda.runner import EngineBackend
 
+from .devices import GPUs
+from .estimate import estimate
 from .quantize import quantize
 
 __all__ = ["LlamaCppBackend"]
 
 
-class LlamaCppBackend(EngineBackend, Quantizes):
+class LlamaCppBackend(EngineBackend, Quantizes, Measures):
     """Settings: `flash_attention` ("auto", true, false) and `kv_cache_type` ("f16", "q8_0", "q4_0")."""
 
     formats: ClassVar[frozenset[str]] = frozenset({"gguf"})
@@ -24,6 +30,18 @@ class LlamaCppBackend(EngineBackend, Quantizes):
     # made; none at all costs two thirds of the speed, because every barrier then goes through the kernel. Measured
     # through HTTP at one stream on two cores: 0.92 of a bare loop with the default, 0.97 with this.
     environment: ClassVar[dict[str, str]] = {"GOMP_SPINCOUNT": "100000"}
+
+    def __init__(self, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        self._gpus = GPUs()
+
+    async def estimate(self, model: ModelEntry, wish: LoadWish) -> Estimate:
+        gpu = wish.options.num_gpu != 0 and bool(await self._gpus.free())
+        return await anyio.to_thread.run_sync(partial(estimate, model, wish, self.settings, gpu=gpu))
+
+    async def gpu_memory(self) -> int | None:
+        free = await self._gpus.free()
+        return sum(max(0, size - self.gpu_overhead) for size in free) if free else None
 
     def quantize(self, source: Path, target: Path, kind: str) -> AsyncGenerator[tuple[int, int], None]:
         return quantize(source, target, kind)

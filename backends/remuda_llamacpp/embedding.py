@@ -10,34 +10,20 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence as ListOf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from remuda.errors import BadRequest, EngineError, LoadFailed
 
 from . import _native, log
 from .batch import Batch
 from .pace import Pace
+from .sizes import EMBED_MOST
 from .vocab import Vocabulary
 
 if TYPE_CHECKING:
     from .load import Loaded
 
-__all__ = ["EMBED_MOST", "EMBED_ROOM", "EMBED_ROOM_GPU", "Embedder", "has_pooling", "pooling", "shape"]
-
-EMBED_MOST: Final = 64
-"""Texts in one micro-batch. llama.cpp takes at most 256 sequences, and no more than there are places for tokens."""
-EMBED_ROOM: Final = 256
-EMBED_ROOM_GPU: Final = 2048
-"""Tokens that several texts may have in one micro-batch, unless `num_batch` says otherwise.
-
-On a CPU, attention is computed between all tokens of a micro-batch, also where they are of different texts. Measured
-with all-MiniLM-L6-v2 (F16, two cores), tokens a second, for texts of 3, 12, 60 and 245 tokens:
-
-    one at a time   3,400   2,900   4,100   4,100
-    128             5,600   4,700   4,300   4,100
-    256             5,700   4,800   4,500   4,300
-    512             5,700   4,700   3,900   4,150
-"""
+__all__ = ["Embedder", "has_pooling", "pooling", "shape"]
 
 
 class Embedder:

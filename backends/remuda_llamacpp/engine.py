@@ -74,7 +74,7 @@ class LlamaEngine(Engine):
 
     @classmethod
     def load(cls, spec: LoadSpec) -> LlamaEngine:
-        return cls(spec.name, load(spec))
+        return cls(spec.name, load(spec, cls.progress))
 
     def set_threads(self, decode: int, prefill: int) -> None:
         """Compute threads for writing and for reading, from the next step on."""

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from remuda.engine import LoadSpec
-from remuda.errors import LoadFailed
+from remuda.errors import LoadFailed, OutOfMemory
 
 from . import _native, log
-from .embedding import EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, has_pooling, pooling, shape
+from .embedding import has_pooling, pooling, shape
+from .repack import forget
 from .settings import Settings, read_settings
+from .sizes import EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU
 from .threads import available_cores
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
     from .media import Projector
 
 __all__ = ["Loaded", "load"]
-
-_STRETCH, _STRETCH_GPU = 128, 512
-"""Prompt tokens read in one step unless `num_batch` says otherwise.
-
-Running streams wait for it. On a CPU 128 reads as fast as 512 within 6 %, whatever the weights' type.
-"""
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -54,8 +52,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """Bytes of its weights; as `Engine.sizes`."""
 
 
-def load(spec: LoadSpec) -> Loaded:
-    """Raises `LoadFailed`; nothing is left behind then."""
+def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
+    """Raises `LoadFailed`; nothing is left behind then. `progress` is told how much of the weights is read, 0 to 1."""
     settings = read_settings(spec.settings)
     _check_file(spec.weights, f"the weights of {spec.name}")
     if spec.projector is not None:
@@ -64,7 +62,10 @@ def load(spec: LoadSpec) -> Loaded:
         _check_file(adapter, f"the weights of an adapter of {spec.name}")
     log.install()
     _native.backend_init()
-    model = _native.model_load(os.fsencode(spec.weights), _model_params(spec))
+    params = _model_params(spec)
+    listener = _native.progress_callback(progress)  # held until the load is over, which calls it
+    params.progress_callback = listener
+    model = _native.model_load(os.fsencode(spec.weights), params)
     if not model:
         raise _failed(spec.name, "llama.cpp refused the weights")
     with ExitStack() as undo:
@@ -75,6 +76,8 @@ def load(spec: LoadSpec) -> Loaded:
             undo.callback(projector.close)
         loaded = _with_context(spec, model, projector, _adapters(spec, model), settings)
         undo.pop_all()
+    if spec.options.use_mmap is not False:
+        forget(Path(spec.weights))
     if projector is not None and loaded.projector is None:
         projector.close()  # an embedder takes no images
     return loaded
@@ -149,7 +152,7 @@ def _with_context(
     trained = _native.model_trained_context(model)
     length = min(spec.context, trained) if trained > 0 else spec.context
     parallel = max(1, spec.parallel)
-    stretch = spec.options.num_batch or (_STRETCH_GPU if _on_gpu(spec) else _STRETCH)
+    stretch = spec.options.num_batch or (STRETCH_GPU if _on_gpu(spec) else STRETCH)
     most = spec.options.num_batch or stretch + stretch // 4
     batch = max(most, parallel, projector.widest if projector else 0)
     params = _context_params(spec, settings)
@@ -230,4 +233,5 @@ def _projector_sizes(spec: LoadSpec) -> dict[str, int]:
 
 def _failed(name: str, sentence: str) -> LoadFailed:
     detail = log.last_error()
-    return LoadFailed(f"{name} could not be loaded: {sentence}" + (f" ({detail})" if detail else ""))
+    kind = OutOfMemory if log.out_of_memory() else LoadFailed
+    return kind(f"{name} could not be loaded: {sentence}" + (f" ({detail})" if detail else ""))

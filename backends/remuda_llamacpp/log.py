@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from remuda.errors import without_paths
 
 from . import _native
 
-__all__ = ["buffer_sizes", "install", "last_error"]
+__all__ = ["buffer_sizes", "install", "last_error", "out_of_memory"]
 
 _INFO, _ERROR, _CONTINUED = 2, 4, 5
 _KEPT = 8
@@ -19,6 +20,11 @@ _KEPT = 8
 _HOLLOW = ("failed to load model", "Failed to load CLIP model", "failed to initialize the context", "loading model")
 # What llama.cpp says, as errors, when a decode is aborted because we asked for it.
 _ABORTED = re.compile(rb"failed with error 1$|compute status: 1$|failed to decode, ret = 2$")
+# Not what a broken file asks for, which llama.cpp cannot give either.
+_NO_MEMORY = re.compile(
+    r"(failed|unable) to alloc|(insufficient|cannot allocate|out of) memory|bad_alloc(?! error while reading)",
+    re.IGNORECASE,
+)
 _PREFIX = re.compile(r"^(?:(?:error loading \w+|[A-Za-z_][\w~]*(?:::[\w~]+)*): )+")
 _BUFFER = re.compile(rb":\s+(\S+)\s+(\w+) buffer size =\s+([\d.]+) MiB")
 
@@ -63,6 +69,8 @@ def install(listener: Callable[[bytes], None] | None = None) -> None:
     `listener` is called with each piece of information, in place of noting the sizes of buffers.
     """
     _log.errors, _log.sizes, _log.listener = [], {}, listener
+    # Its own way to say where it gave up is to start a debugger, whose talk would bury what it has said before.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     _native.log_set(_callback, None)
 
 
@@ -71,6 +79,11 @@ def last_error() -> str:
     lines = [_PREFIX.sub("", line) for line in _log.errors]
     telling = [line for line in lines if not line.startswith(_HOLLOW)] or lines
     return without_paths(telling[-1]).strip().rstrip(".") if telling else ""
+
+
+def out_of_memory() -> bool:
+    """Whether one of the last errors says so."""
+    return any(_NO_MEMORY.search(line) for line in _log.errors)
 
 
 def buffer_sizes() -> dict[str, int]:

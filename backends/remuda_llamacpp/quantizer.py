@@ -19,7 +19,7 @@ import msgspec
 
 from remuda.errors import RemudaError
 from remuda.model.gguf import check_gguf
-from remuda.runner.confine import die_with_parent
+from remuda.runner.confine import confine
 from remuda.runner.frames import pack, receive
 
 from . import _native, log
@@ -50,7 +50,7 @@ class _Meter:
 
 
 def main() -> None:
-    die_with_parent(int(sys.argv[2]))
+    confine(int(sys.argv[2]))
     os.nice(_NICENESS)
     with socket.socket(fileno=int(sys.argv[1])) as sock, suppress(BrokenPipeError, ConnectionResetError):
         for body in receive(sock):

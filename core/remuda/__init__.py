@@ -8,17 +8,19 @@ from .backend import (
     Embedded,
     EmbedJob,
     Embeds,
+    Estimate,
     GenerateJob,
     Generates,
     LoadedModel,
     LoadWish,
+    Measures,
     Quantizes,
     Tokenizes,
 )
 from .engine import Ended, Engine, Failed, LoadSpec, Media, Piece, PromptRead, Sequence, SerialEngine
 from .errors import BadRequest, RemudaError
-from .hookspecs import Filter, OutputFormat, Receipt, TemplateEngine, TemplateTraits, hookimpl
-from .job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
+from .hookspecs import Asking, Filter, OutputFormat, Receipt, TemplateEngine, TemplateTraits, Usage, hookimpl
+from .job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls, Waiting
 from .model import ModelEntry, ModelName
 from .output import (
     Constraint,
@@ -33,6 +35,7 @@ from .output import (
 )
 
 __all__ = [
+    "Asking",
     "Backend",
     "BadRequest",
     "Constraint",
@@ -42,6 +45,7 @@ __all__ = [
     "Embeds",
     "Ended",
     "Engine",
+    "Estimate",
     "Event",
     "Failed",
     "Filter",
@@ -53,6 +57,7 @@ __all__ = [
     "LoadWish",
     "Loaded",
     "LoadedModel",
+    "Measures",
     "Media",
     "Message",
     "ModelEntry",
@@ -78,5 +83,7 @@ __all__ = [
     "Tokenizes",
     "ToolCall",
     "ToolCalls",
+    "Usage",
+    "Waiting",
     "hookimpl",
 ]

@@ -8,6 +8,7 @@ asynchronous and live in the server's process. A remote server is a `Backend` di
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence as ListOf
 from pathlib import Path
@@ -25,11 +26,13 @@ __all__ = [
     "EmbedJob",
     "Embedded",
     "Embeds",
+    "Estimate",
     "GenerateJob",
     "Generates",
     "GenerationEvent",
     "LoadWish",
     "LoadedModel",
+    "Measures",
     "ModelStats",
     "Quantizes",
     "Tokenizes",
@@ -45,6 +48,19 @@ class LoadWish(Struct, frozen=True, kw_only=True):
     """Sequences side by side."""
     options: Options = field(default_factory=Options)
     """Load-time options; see `remuda.engine.LoadSpec`."""
+    automatic: bool = False
+    """Nobody asked for `context`: whatever a loaded model has will do, and less where memory is short."""
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """Bytes that a loaded model is expected to hold."""
+
+    memory: int
+    """Of system memory, mapped weights and the process itself included."""
+    mapped: int = 0
+    """Of these, bytes of mapped files: the system counts them as available although they are in use."""
+    gpu: int = 0
+    """Of the memory of GPUs, all together."""
 
 
 class GenerateJob(Struct, frozen=True, kw_only=True):
@@ -131,6 +147,8 @@ class LoadedModel(ABC):
 
     context: int
     """Tokens that one sequence may hold."""
+    parallel: int | None = None
+    """Sequences that it works on side by side; further requests wait outside. None is as many as were wished for."""
 
     @property
     @abstractmethod
@@ -140,6 +158,14 @@ class LoadedModel(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Unload; everything it held is free when this returns. Safe to call twice."""
+
+    async def ended(self) -> str:
+        """Returns when the model has ended by itself, with its last words; never for one that cannot tell.
+
+        Cancelled when the model is closed.
+        """
+        await asyncio.get_running_loop().create_future()
+        return ""
 
     async def stats(self) -> ModelStats:
         """What it holds and does at this moment, as far as known."""
@@ -189,7 +215,10 @@ class Backend(ABC):
 
     @abstractmethod
     async def load(self, model: ModelEntry, wish: LoadWish) -> LoadedModel:
-        """Load, or raise `LoadFailed` with a sentence for the user. Cancelling must leave nothing behind."""
+        """Load, or raise `LoadFailed` with a sentence for the user: `OutOfMemory` where less context might help.
+
+        Cancelling must leave nothing behind.
+        """
 
     async def close(self) -> None:
         """The server is going; loaded models are closed already."""
@@ -206,3 +235,18 @@ class Quantizes(Backend):
         `kind` is one of F32, F16, BF16, Q8_0, Q4_K_S, Q4_K_M. Both files were checked and are trusted no further than
         that: the work is done in a process of its own. Closing the generator stops it. Raises `EngineError`.
         """
+
+
+class Measures(Backend):
+    """A backend that knows beforehand how much memory a model will need. For others the size of its files counts."""
+
+    gpu_overhead: int = 0
+    """Bytes of each GPU's memory that `gpu_memory` leaves out (`residency.gpu_overhead`). Set from outside."""
+
+    @abstractmethod
+    async def estimate(self, model: ModelEntry, wish: LoadWish) -> Estimate:
+        """What `load(model, wish)` would hold in the end."""
+
+    async def gpu_memory(self) -> int | None:
+        """Free memory of the GPUs that it uses, in bytes, all together; None where it uses none."""
+        return None

@@ -151,7 +151,17 @@ class Engine(ABC):
     @classmethod
     @abstractmethod
     def load(cls, spec: LoadSpec) -> Engine:
-        """Load the weights. Raise `remuda.errors.LoadFailed` with a sentence for the user when it can't be done."""
+        """Load the weights. Raise `remuda.errors.LoadFailed` with a sentence for the user when it can't be done.
+
+        `OutOfMemory`, or Python's own `MemoryError`, where it failed for want of memory: less may be tried then.
+        A load that takes long calls `cls.progress` meanwhile.
+        """
+
+    @classmethod
+    def progress(cls, fraction: float) -> None:
+        """To be called from `load`, any number of times: how much of it is done, 0 to 1. A load that stops telling
+        counts as stuck after `residency.load_timeout`. The runner listens by putting its own in this one's place."""
+        return None
 
     @abstractmethod
     def submit(self, sequence: Sequence) -> None:
@@ -162,7 +172,8 @@ class Engine(ABC):
         """Do one round of work for all live sequences: at most one new token each.
 
         A step must be short: at most one micro-batch of prompt. It must make progress: after a bounded number of
-        steps every live sequence has ended or yielded a `Piece`.
+        steps every live sequence has ended or yielded a `Piece`. One that lasts longer than `residency.stall_timeout`
+        counts as a hang, and its process is ended.
         """
 
     @abstractmethod

@@ -11,11 +11,15 @@
     ├── RequestCancelled             499  the client left; nobody reads this
     ├── EngineError                  500  an engine refused or failed
     │   ├── LoadFailed               500  a model could not be loaded
+    │   │   ├── EngineMissing        500  its engine is not installed
+    │   │   └── OutOfMemory          500  for want of memory
     │   └── RunnerDied               500  the process behind a model is gone
     ├── PluginError                  500  a plugin broke one of its promises
     ├── NotBuilt                     501  a field or a route that this version does not offer
     ├── Unavailable                  503  try again later; carries `retry_after` in seconds
     │   ├── ServerBusy               503  the queue is full
+    │   ├── WaitedTooLong            503  the request's turn did not come in time
+    │   ├── Quarantined              503  a model that failed again and again is left alone for a while
     │   └── Draining                 503  the server is shutting down
     └── ConfigError                  500  settings that make no sense (found at start, never in a request)
 
@@ -26,6 +30,7 @@ stream the same message becomes an error line. A message says what to do next, a
 
 from __future__ import annotations
 
+import math
 import re
 from typing import ClassVar, Final
 
@@ -34,20 +39,24 @@ __all__ = [
     "ConfigError",
     "Draining",
     "EngineError",
+    "EngineMissing",
     "Forbidden",
     "LoadFailed",
     "MethodNotAllowed",
     "ModelNotFound",
     "NotBuilt",
     "NotFound",
+    "OutOfMemory",
     "PluginError",
     "PromptTooLong",
+    "Quarantined",
     "RemudaError",
     "RequestCancelled",
     "RequestTooLarge",
     "RunnerDied",
     "ServerBusy",
     "Unavailable",
+    "WaitedTooLong",
     "error_for_status",
     "without_paths",
 ]
@@ -113,6 +122,14 @@ class LoadFailed(EngineError):
     pass
 
 
+class EngineMissing(LoadFailed):
+    pass
+
+
+class OutOfMemory(LoadFailed):
+    pass
+
+
 class RunnerDied(EngineError):
     """`last_words` is the last line the process wrote to stderr, paths removed, or empty."""
 
@@ -131,7 +148,7 @@ class NotBuilt(RemudaError):
 
 class Unavailable(RemudaError):
     status = 503
-    retry_after: ClassVar[int] = 1
+    retry_after: int = 1
 
 
 class ServerBusy(Unavailable):
@@ -139,6 +156,24 @@ class ServerBusy(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("server busy, please try again.  maximum pending requests exceeded")
+
+
+class WaitedTooLong(Unavailable):
+    """`seconds` is the bound (`limits.queue_timeout`)."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"server busy, please try again.  the request waited {seconds:g} seconds for its turn")
+
+
+class Quarantined(Unavailable):
+    """`seconds` from now it is tried again; `last` is what its last failure said."""
+
+    def __init__(self, name: str, seconds: float, last: str) -> None:
+        super().__init__(
+            f"model '{name}' is quarantined because it failed several times in a row; it is tried again in "
+            f"{math.ceil(seconds)} s, or once it is stopped (remuda stop). The last failure: {last}"
+        )
+        self.retry_after = max(1, math.ceil(seconds))
 
 
 class Draining(Unavailable):

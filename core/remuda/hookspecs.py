@@ -1,8 +1,9 @@
 """Every hook, typed, saying when it is called and what it hands over.
 
-Hooks register; objects work. A hook is called a handful of times in the life of a server and hands over a name and
-an object or a factory. No hook is on the path of a token. Implement one with `@remuda.hookimpl` in a module named in
-the entry-point group `remuda`; a misspelt name is an error, reported with the plugin's name.
+Hooks register; objects work. Most hooks are called a handful of times in the life of a server and hand over a name and
+an object or a factory; a few decide something about a request or a model, once each. No hook is on the path of a token.
+Implement one with `@remuda.hookimpl` in a module named in the entry-point group `remuda`; a misspelt name is an error,
+reported with the plugin's name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .model.entry import ModelEntry
 
 __all__ = [
+    "Asking",
     "Filter",
     "HookSpecs",
     "OutputFormat",
@@ -33,6 +35,7 @@ __all__ = [
     "RegisterRoutes",
     "TemplateEngine",
     "TemplateTraits",
+    "Usage",
     "hookimpl",
     "hookspec",
 ]
@@ -59,6 +62,38 @@ class Receipt(Struct, frozen=True, kw_only=True):
     prompt_ns: int = 0
     output_ns: int = 0
     ignored_options: tuple[str, ...] = ()
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """How a loaded model has been used, at a moment when nobody uses it. Times in seconds."""
+
+    model: str
+    """Its whole name, tag included."""
+    policy: str
+    """Which policy the configuration wants for it (`residency.policy`)."""
+    asked: float | None
+    """What the last request that had a `keep_alive` said, since the load; `math.inf` is for ever."""
+    default: float
+    """What the configuration, or the model itself, says for requests without one."""
+    gaps: tuple[float, ...] = ()
+    """Between its last requests, from arrival to arrival, the latest last; loads in between do not matter."""
+    load_seconds: float = 0.0
+    """What its last load took."""
+    size: int = 0
+    """Bytes of memory that it holds, as far as known."""
+
+
+class Asking(Struct, frozen=True, kw_only=True):
+    """A request for a model before it is queued."""
+
+    request_id: str
+    endpoint: str
+    model: str
+    """Its name as the client typed it."""
+    address: str
+    """The client's."""
+    key: str
+    """A fingerprint of the key that the client sent, the first 16 hex digits of its SHA-256; empty if it sent none."""
 
 
 class TemplateTraits(Struct, frozen=True, kw_only=True):
@@ -195,6 +230,23 @@ class HookSpecs:
     @hookspec(firstresult=True)
     def remuda_select_backend(self, model: ModelEntry) -> str | None:
         """Called for a model that no route and no setting gives a backend; the first name returned is taken."""
+
+    @hookspec(firstresult=True)
+    def remuda_keep_alive(self, usage: Usage) -> float | None:
+        """Called each time a model becomes idle: how many seconds it stays, 0 to leave at once, `math.inf` for ever.
+
+        And for `/api/ps`, about a model in use: how many it would stay if it became idle now.
+
+        Be quick: it is called on the event loop. Return None for models of a `usage.policy` that is not yours. What
+        is no such number is reported and ignored.
+        """
+
+    @hookspec(firstresult=True)
+    def remuda_priority(self, asking: Asking) -> int | None:
+        """Called for each request for a model, on the event loop: a higher number is served before all lower ones.
+
+        None, and requests that nobody gives a number, count as 0. Between equals the queue is fair to clients.
+        """
 
     @hookspec
     def remuda_register_routes(self, register: RegisterRoutes) -> None:

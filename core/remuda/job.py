@@ -5,7 +5,7 @@ Dialects make a `Job` and read `Event`s; filters (`remuda_register_filters`) sta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
 
@@ -14,7 +14,19 @@ from .model import ModelEntry
 from .output import Text, Thinking, ToolCall
 from .wire import Options, Tool
 
-__all__ = ["Event", "Finished", "Job", "Loaded", "Message", "Rendered", "ToolCalls"]
+__all__ = ["NOBODY", "Client", "Event", "Finished", "Job", "Loaded", "Message", "Rendered", "ToolCalls", "Waiting"]
+
+
+class Client(Struct, frozen=True):
+    """Who asks, for queues that are fair. Neither part is ever shown, logged or checked."""
+
+    address: str = ""
+    key: str = ""
+    """A fingerprint of the key that came with the request; empty if none did."""
+
+
+NOBODY: Final = Client()
+"""A client of whom nothing is known, or the server itself."""
 
 
 class Message(Struct, frozen=True):
@@ -37,6 +49,9 @@ class Job(Struct, frozen=True, kw_only=True):
     endpoint: str
     name: str
     """The model's name as the client typed it."""
+    client: Client = NOBODY
+    progress: bool = False
+    """Tell how long the wait is, too, with `Waiting` events before the answer."""
     entry: ModelEntry
     options: Options
     ignored_options: tuple[str, ...] = ()
@@ -79,6 +94,17 @@ class Job(Struct, frozen=True, kw_only=True):
         return [image for message in self.messages for image in message.images]
 
 
+class Waiting(Struct, frozen=True):
+    """The model is not ready, or it is not this job's turn; only for a job that wants to know (`Job.progress`)."""
+
+    position: int
+    """About how many turns until its own, 1 for the next one."""
+    loading: float | None = None
+    """How much of the model is loaded, 0 to 1; None while it is not being loaded."""
+    size: int = 0
+    """Bytes that it will hold, as far as known."""
+
+
 class Loaded(Struct, frozen=True):
     """The model is ready: the only event of a job that only loads."""
 
@@ -104,4 +130,4 @@ class Finished(Struct, frozen=True):
     load_ns: int
 
 
-Event = Text | Thinking | ToolCalls | Finished | Loaded | Rendered
+Event = Text | Thinking | ToolCalls | Finished | Loaded | Rendered | Waiting

@@ -8,20 +8,22 @@ what fails is kept with the plugin's name, its traceback and the fix, and the ot
 from __future__ import annotations
 
 import logging
+import math
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import pluggy
 from msgspec import Struct, field
 
 from .backend import Backend
 from .errors import PluginError, RemudaError
-from .hookspecs import Filter, HookSpecs, OutputFormat, Receipt, TemplateEngine
+from .hookspecs import Asking, Filter, HookSpecs, OutputFormat, Receipt, TemplateEngine, Usage
 from .model.entry import ModelEntry
 from .model.name import parse_name
 from .output import ParserKind
@@ -34,7 +36,19 @@ __all__ = ["ENTRY_POINT_GROUP", "Plugin", "Plugins", "load_plugins"]
 
 ENTRY_POINT_GROUP = "remuda"
 
+_WITH_REQUESTS: Final = frozenset(
+    {"remuda_keep_alive", "remuda_priority", "remuda_request_finished", "remuda_select_backend"}
+)
+"""Hooks called on the event loop while requests are served."""
+_SLOW: Final = 0.05
+"""Seconds that one of these may take without being named in the log."""
+_LONGEST: Final = 2**63 / 1e9
+"""Seconds from which on a keep_alive is for ever, as in a request."""
+_MOST_URGENT: Final = 1_000_000
+
 _log = logging.getLogger("remuda.plugins")
+
+T = TypeVar("T")
 
 
 class Plugin(Struct, kw_only=True):
@@ -55,6 +69,9 @@ class Plugins:
         self._pm = pluggy.PluginManager("remuda")
         self._pm.add_hookspecs(HookSpecs)
         self._plugins: dict[str, Plugin] = {}
+        self._failed: set[tuple[str, str]] = set()
+        self._slow: set[tuple[str, str]] = set()
+        """Plugins and their hooks that were reported. Once is enough: some are called with every request."""
         self.backends: Registry[Backend] = Registry("backend")
         self.templates: Registry[TemplateEngine] = Registry("template engine")
         self.formats: Registry[OutputFormat] = Registry("format")
@@ -74,6 +91,10 @@ class Plugins:
             _report(info)
             return info
         self._plugins[name] = info
+        if self._pm.is_registered(plugin):
+            known = self._pm.get_name(plugin)
+            self._fail(info, f"it is the plugin {known!r} once more\nFix: take one of the two entry points away")
+            return info
         try:
             self._pm.register(plugin, name)
             self._pm.check_pending()
@@ -110,13 +131,16 @@ class Plugins:
         return formats
 
     def select_backend(self, model: ModelEntry) -> str | None:
-        for info, call in self._each("remuda_select_backend"):
-            name = self._guard(info, lambda call=call: call(model=model))
-            if isinstance(name, str):
-                return name
-            if name is not None:
-                self._fail(info, f"remuda_select_backend returned {type(name).__name__}\nFix: return a name or None")
-        return None
+        return self._first("remuda_select_backend", _name, "a name", model=model)
+
+    def keep_alive(self, usage: Usage) -> float | None:
+        """Seconds that a model stays, `math.inf` for ever; None if no plugin says."""
+        return self._first("remuda_keep_alive", _seconds, "seconds from 0 on, math.inf for ever,", usage=usage)
+
+    def priority(self, asking: Asking) -> int:
+        """How urgent a request is; 0 if no plugin says."""
+        wanted = f"a whole number from {-_MOST_URGENT} to {_MOST_URGENT}"
+        return self._first("remuda_priority", _priority, wanted, asking=asking) or 0
 
     def routes(self) -> list[tuple[str, Callable[[Any], object]]]:
         """`(plugin name, blueprint maker)` of every plugin."""
@@ -126,26 +150,27 @@ class Plugins:
             def register(make: Callable[[Any], object], *, _name: str = info.name) -> None:
                 found.append((_name, make))
 
-            self._guard(info, lambda call=call, register=register: call(register=register))
+            call(register=register)
         return found
 
     def register_commands(self, cli: click.Group) -> None:
-        for info, call in self._each("remuda_register_commands"):
-            self._guard(info, lambda call=call: call(cli=cli))
+        for _, call in self._each("remuda_register_commands"):
+            call(cli=cli)
 
     def request_finished(self, receipt: Receipt) -> None:
-        for info, call in self._each("remuda_request_finished"):
-            self._guard(info, lambda call=call: call(receipt=receipt))
+        for _, call in self._each("remuda_request_finished"):
+            call(receipt=receipt)
 
     def lifespans(self, app: Any) -> list[tuple[str, AbstractAsyncContextManager[None]]]:
         found: list[tuple[str, AbstractAsyncContextManager[None]]] = []
         for info, call in self._each("remuda_lifespan"):
-            manager = self._guard(info, lambda call=call: call(app=app))
+            manager = call(app=app)
             if isinstance(manager, AbstractAsyncContextManager):
                 found.append((info.name, cast(AbstractAsyncContextManager[None], manager)))
             elif manager is not None:
                 text = f"remuda_lifespan returned {type(manager).__name__}"
-                self._fail(info, f"{text}\nFix: return an async context manager, as @asynccontextmanager makes")
+                fix = "Fix: return an async context manager, as @asynccontextmanager makes"
+                self._fail(info, f"{text}\n{fix}", "remuda_lifespan")
         return found
 
     def _collect(self, info: Plugin) -> None:
@@ -175,33 +200,66 @@ class Plugins:
         for hook, register in doors.items():
             for owner, call in self._each(hook):
                 if owner is info:
-                    self._guard(info, lambda call=call, register=register: call(register=register))
+                    call(register=register)
 
-    def _each(self, hook: str) -> Iterator[tuple[Plugin, Callable[..., Any]]]:
-        """Each implementation of `hook` by itself, last registered first, as pluggy orders them."""
-        caller = getattr(self._pm.hook, hook)
-        for impl in reversed(caller.get_hookimpls()):
-            names = tuple(impl.argnames)
-            function = impl.function
-
-            def call(_function: Callable[..., Any] = function, _names: tuple[str, ...] = names, **given: Any) -> Any:
-                return _function(**{name: given[name] for name in _names})
-
-            yield self._plugins[impl.plugin_name], call
-
-    def _guard(self, info: Plugin, call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        except RemudaError as error:
-            self._fail(info, f"{error}")
-        except Exception:
-            self._fail(info, traceback.format_exc().rstrip())
+    def _first(self, hook: str, parse: Callable[[Any], T | None], wanted: str, **given: Any) -> T | None:
+        """The first answer that `parse` takes. What it takes for None, without being it, is reported."""
+        for info, call in self._each(hook):
+            answer = call(**given)
+            if answer is None:
+                continue
+            if (parsed := parse(answer)) is not None:
+                return parsed
+            shown = str(answer) if isinstance(answer, float) else type(answer).__name__
+            self._fail(info, f"{hook} returned {shown}\nFix: return {wanted} or None", hook)
         return None
 
-    def _fail(self, info: Plugin, text: str) -> None:
-        if text not in info.fault:
-            info.fault = f"{info.fault}\n{text}".strip()
-            _report(info)
+    def _each(self, hook: str) -> Iterator[tuple[Plugin, Callable[..., Any]]]:
+        """Each implementation of `hook` by itself, last registered first, as pluggy orders them.
+
+        Calling one never raises: what goes wrong is reported, and it returns None.
+        """
+        caller = getattr(self._pm.hook, hook)
+        for impl in reversed(caller.get_hookimpls()):
+            info, names, function = self._plugins[impl.plugin_name], tuple(impl.argnames), impl.function
+
+            def call(
+                _info: Plugin = info,
+                _names: tuple[str, ...] = names,
+                _function: Callable[..., Any] = function,
+                **given: Any,
+            ) -> Any:
+                return self._guard(_info, hook, lambda: _function(**{name: given[name] for name in _names}))
+
+            yield info, call
+
+    def _guard(self, info: Plugin, hook: str, call: Callable[[], Any]) -> Any:
+        begin = time.monotonic()
+        try:
+            try:
+                return call()
+            finally:
+                self._watch(info, hook, time.monotonic() - begin)
+        except RemudaError as error:
+            self._fail(info, f"{error}", hook)
+        except Exception:
+            self._fail(info, traceback.format_exc().rstrip(), hook)
+        return None
+
+    def _watch(self, info: Plugin, hook: str, took: float) -> None:
+        if took > _SLOW and hook in _WITH_REQUESTS and (info.name, hook) not in self._slow:
+            self._slow.add((info.name, hook))
+            text = "plugin %r: %s took %.0f ms, and every request waited. Fix: do slow work elsewhere"
+            _log.warning(text, info.name, hook, took * 1000)
+
+    def _fail(self, info: Plugin, text: str, hook: str = "") -> None:
+        """Of each hook only the first failure counts; nor does what was told before."""
+        if (info.name, hook) in self._failed or text in info.fault:
+            return
+        if hook:
+            self._failed.add((info.name, hook))
+        info.fault = f"{info.fault}\n{text}".strip()
+        _report(info)
 
 
 def load_plugins(found: Iterable[EntryPoint] | None = None, extra: Iterable[tuple[str, object]] = ()) -> Plugins:
@@ -228,3 +286,19 @@ def _builtin_first(point: EntryPoint) -> tuple[bool, str]:
 
 def _report(info: Plugin) -> None:
     _log.error("plugin %r (%s): %s", info.name, info.distribution or "no distribution", info.fault)
+
+
+def _name(answer: Any) -> str | None:
+    return answer if isinstance(answer, str) else None
+
+
+def _seconds(answer: Any) -> float | None:
+    """None for what is no number of seconds."""
+    if isinstance(answer, bool) or not isinstance(answer, (int, float)) or not answer >= 0:
+        return None
+    return float(answer) if answer <= _LONGEST else math.inf
+
+
+def _priority(answer: Any) -> int | None:
+    whole = isinstance(answer, int) and not isinstance(answer, bool)
+    return int(answer) if whole and abs(answer) <= _MOST_URGENT else None

@@ -29,6 +29,8 @@ class StandIn:
     def __init__(self) -> None:
         self.models: list[dict[str, Any]] = []
         self.running: list[dict[str, Any]] = []
+        self.queue: list[dict[str, Any]] | None = None
+        """Who waits, as /api/ps says; None for a server that does not tell."""
         self.replies: list[list[dict[str, Any] | bytes]] = [[DONE]]
         self.status = 200
         self.scripts: dict[str, list[dict[str, Any] | bytes]] = {}
@@ -70,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         found = {"/api/tags": self.stand_in.models, "/api/ps": self.stand_in.running}
-        self._send(200, json.dumps({"models": found[self.path]}).encode())
+        reply: dict[str, Any] = {"models": found[self.path]}
+        if self.path == "/api/ps" and self.stand_in.queue is not None:
+            reply["queue"] = self.stand_in.queue
+        self._send(200, json.dumps(reply).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

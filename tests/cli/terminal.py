@@ -10,22 +10,27 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 __all__ = ["Terminal"]
 
 
 class Terminal:
-    """`expect` reads until a text appears; `type` types a line. Leaving the context ends the command."""
+    """`expect` reads until a text appears; `type` types a line. Leaving the context ends the command.
 
-    def __init__(self, *args: str, seconds: float = 60, term: str = "dumb", columns: int = 60) -> None:
+    With `stdout`, a file, what the command answers goes there and cannot be seen.
+    """
+
+    def __init__(
+        self, *args: str, seconds: float = 60, term: str = "dumb", columns: int = 60, stdout: IO[bytes] | None = None
+    ) -> None:
         mine, its = pty.openpty()
         self._fd = mine
         self._deadline = time.monotonic() + seconds
         self._unread = ""
         environ = {**os.environ, "TERM": term, "COLUMNS": str(columns), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "remuda", *args]
-        self._process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environ)
+        self._process = subprocess.Popen(command, stdin=its, stdout=stdout or its, stderr=its, env=environ)
         os.close(its)
 
     def __enter__(self) -> Self:

@@ -132,7 +132,7 @@ def test_replies_may_lack_what_other_servers_leave_out(client: Client, stand_in:
     stand_in.models = [{"name": "m:latest"}]
     stand_in.running = [{"name": "m:latest", "something": "new"}]
     assert [model.name for model in client.models()] == ["m:latest"]
-    assert [model.size for model in client.running()] == [0]
+    assert [model.size for model in client.in_memory().models] == [0]
 
 
 @pytest.mark.parametrize(

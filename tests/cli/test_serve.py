@@ -49,6 +49,11 @@ class Process:
         assert self.popen.stderr is not None
         return [self.popen.stderr.readline().rstrip() for _ in range(count)]
 
+    def until(self, text: str) -> str:
+        """The next line with `text` in it."""
+        assert self.popen.stderr is not None
+        return next(line.rstrip() for line in self.popen.stderr if text in line)
+
     def end(self) -> tuple[int, str]:
         """Ask it to stop; returns its status and what it wrote to stdout."""
         self.popen.send_signal(signal.SIGTERM)
@@ -134,6 +139,52 @@ def test_the_options_win_over_the_file_and_the_environment(serving: Serving, tmp
     server.end()
 
 
+def test_the_log_says_which_file_was_read(serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "remuda"
+    folder.mkdir()
+    (folder / "remuda.toml").write_text("[server]\nport = 0\n")
+    monkeypatch.chdir(tmp_path)
+    server = serving(XDG_CONFIG_HOME=str(tmp_path), OLLAMA_SCHED_SPREAD="1", OLLAMA_MAX_QUEU="1")
+    assert f"INFO - remuda.server: configuration file: {folder}/remuda.toml\n" in server.before
+    assert "WARNING - remuda.server: OLLAMA_SCHED_SPREAD has no effect on this server\n" in server.before
+    assert "is OLLAMA_MAX_QUEUE meant?" in server.before
+    server.end()
+    other = serving("--port", "0", XDG_CONFIG_HOME="")
+    assert "configuration file: none\n" in other.before
+    other.end()
+
+
+def test_the_log_holds_what_its_level_lets_through(serving: Serving, tmp_path: Path) -> None:
+    config = tmp_path / "remuda.toml"
+    config.write_text('[server]\nport = 0\nlog_level = "error"\n')
+    quiet = serving("--config", str(config), OLLAMA_SCHED_SPREAD="1")
+    assert quiet.before == ""
+    quiet.end()
+    loud = serving("--config", str(config), OLLAMA_DEBUG="1", OLLAMA_SCHED_SPREAD="1")
+    assert "OLLAMA_SCHED_SPREAD" in loud.before
+    assert " DEBUG - asyncio" not in loud.before
+    loud.end()
+
+
+def test_a_changed_file_acts_after_sighup(serving: Serving, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text('{"pieces": ["a"]}')
+    config = tmp_path / "remuda.toml"
+    models = f'[models.mine]\npath = "{tmp_path}/weights"\nformat = "scripted"\nsystem = "Be kind."\n'
+    config.write_text(models)
+    server = serving("--port", "0", "--config", str(config))
+    for alias in ("gpt-4", "gpt-5"):
+        config.write_text(f'{models}[aliases]\n"{alias}" = "mine"\n')
+        server.popen.send_signal(signal.SIGHUP)
+        assert server.until("configuration file").endswith(f": {config}")
+        assert server.until("reloaded").endswith("changed: aliases")
+        assert ask(server.url, "show", alias, "--system").strip() == "Be kind."
+    config.write_text("[server]\nprot = 1\n")
+    server.popen.send_signal(signal.SIGHUP)
+    assert "server.prot is not a setting" in server.until("reloaded")
+    assert ask(server.url, "show", "gpt-5", "--system").strip() == "Be kind."
+    assert server.end()[0] == 0
+
+
 def test_a_taken_port(remuda: Remuda) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -146,9 +197,9 @@ def test_a_taken_port(remuda: Remuda) -> None:
     ("text", "message"),
     [
         (None, "cannot read the configuration file"),
-        ("[server]\nprot = 1", "prot"),
+        ("[server]\nprot = 1", "server.prot is not a setting: is server.port meant?"),
         ("[limits]\nparallel = 0", "limits.parallel is 0"),
-        ('[models.x]\npath = "/no/such/file"', "there is no file"),
+        ('[models.x]\npath = "/no/such/file"', 'models."x".path: there is no file'),
     ],
 )
 def test_a_bad_configuration(remuda: Remuda, tmp_path: Path, text: str | None, message: str) -> None:

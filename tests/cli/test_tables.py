@@ -57,6 +57,38 @@ def test_ps(remuda: Remuda, stand_in: StandIn) -> None:
     ]
 
 
+def test_ps_says_what_a_model_is_about_to_do(remuda: Remuda, stand_in: StandIn) -> None:
+    later = (datetime.now(UTC) + timedelta(hours=1.1)).isoformat()
+    common = {"digest": DIGEST, "size": 200_000_000, "context_length": 4096, "expires_at": later}
+    stand_in.running = [
+        {"name": "a:1", **common, "state": "loading"},
+        {"name": "b:1", **common, "state": "ready"},
+        {"name": "c:1", **common, "state": "draining"},
+    ]
+    assert [line.rstrip()[34:] for line in remuda("ps").stdout.splitlines()] == [
+        "PROCESSOR    CONTEXT    UNTIL",
+        "Unknown      4096       Loading...",
+        "100% CPU     4096       About an hour from now",
+        "100% CPU     4096       Stopping...",
+    ]
+
+
+def test_ps_says_who_waits(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.queue = [
+        {"model": "b:1", "position": 1, "seconds": 12.5},
+        {"model": "a:1", "position": 1, "seconds": 0.2},
+        {"model": "b:1", "position": 2, "seconds": 3.0},
+        {"model": "b:1", "position": 3, "seconds": 1.0},
+    ]
+    header = "NAME    ID    SIZE    PROCESSOR    CONTEXT    UNTIL    \n"
+    of_a = "1 request waits for a:1, for less than a second\n"
+    of_b = "3 requests wait for b:1, the longest for 12 seconds\n"
+    assert remuda("ps").stdout == f"{header}\n{of_b}{of_a}"
+    assert remuda("ps", "A").stdout == f"{header}\n{of_a}"
+    stand_in.queue = []
+    assert remuda("ps").stdout == header
+
+
 @pytest.mark.parametrize("command", ["list", "ps"])
 def test_no_server(remuda: Remuda, nobody: str, command: str) -> None:
     result = remuda(command)

@@ -12,14 +12,15 @@ import pytest
 
 from remuda import wire
 from remuda.cli import make_cli
-from remuda.config import load_config
+from remuda.config import VARIABLES, load_config
+from remuda.config.reload import LIVE
 from remuda.plugins import Plugins
 
 from .conftest import ROOT, Block, blocks, pages
 
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS = {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}
-SETTINGS |= {"StoreConfig", "RegistryConfig"}
+SETTINGS |= {"StoreConfig", "RegistryConfig", "ResidencyConfig", "ResidencyRule"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -102,7 +103,9 @@ FIELDS = [
     ("Progress", wire.ProgressResponse),
     ("GET /api/tags", wire.TagsModel),
     ("GET /api/tags", wire.TagsDetails),
+    ("GET /api/ps", wire.PsResponse),
     ("GET /api/ps", wire.PsModel),
+    ("GET /api/ps", wire.PsWaiting),
 ]
 
 
@@ -119,6 +122,13 @@ def test_every_configuration_shown_is_valid(block: Block, tmp_path: Path) -> Non
     path = tmp_path / "remuda.toml"
     path.write_text(block.code)
     assert load_config(path, {}) != load_config(None, {})
+
+
+def test_the_reference_has_every_variable_and_every_key_that_can_be_reloaded() -> None:
+    text = (REFERENCE / "configuration.md").read_text("utf-8")
+    reloading, _, environment = text.partition("\n## Reloading\n")[2].partition("\n## Environment\n")
+    assert set(re.findall(r"`([a-z_.]+)`", reloading)) == LIVE
+    assert re.findall(r"^\| `(OLLAMA_\w+)`", environment, re.MULTILINE) == list(VARIABLES)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

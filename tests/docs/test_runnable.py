@@ -37,6 +37,7 @@ def test_pages_have_blocks_to_run() -> None:
     assert {block.page for block in blocks("run")} >= {
         "README.md",
         "docs/tutorial/first-token.md",
+        "docs/how-to/keep-models-in-memory.md",
         "docs/how-to/use-ollama-clients.md",
     }
 

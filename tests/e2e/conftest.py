@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from blockbuster import blockbuster_ctx
+from loaded import loaded_model
 
 from remuda.config import Config, LimitsConfig, ModelConfig
 from remuda.plugins import load_plugins
@@ -114,10 +115,7 @@ class Client:
 
     def runner(self, model: str = DEMO) -> RunnerModel:
         """The server's side of the model's process."""
-        pipeline = self.server.pipeline
-        resident = pipeline.flow.resident(pipeline.catalog.find(model))
-        assert isinstance(resident.model, RunnerModel)
-        return resident.model
+        return loaded_model(self.server, model)
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ import httpx
 import ollama
 import pytest
 from blockbuster import blockbuster_ctx
+from loaded import loaded_model
 from tiny_embedders import write_tiny_bert, write_wide_llama
 from tiny_models import write_tiny_llama
 
 from remuda.config import Config, LimitsConfig, ModelConfig
 from remuda.plugins import load_plugins
-from remuda.runner import RunnerModel
 from remuda.testing import LiveServer, Script, ScriptedPlugin, write_script
 
 MINILM = Path(__file__).parents[3] / "shared" / "models" / "all-MiniLM-L6-v2-f16.gguf"
@@ -65,13 +65,6 @@ def refused(http: httpx.Client, path: str = "/api/embed", **body: Any) -> tuple[
     return reply.status_code, reply.json()["error"]
 
 
-def runner(server: LiveServer, model: str) -> RunnerModel:
-    pipeline = server.pipeline
-    resident = pipeline.flow.resident(pipeline.catalog.find(model))
-    assert isinstance(resident.model, RunnerModel)
-    return resident.model
-
-
 def near(vector: list[float]) -> Any:
     return pytest.approx(vector, abs=1e-3)
 
@@ -81,10 +74,10 @@ def test_two_hundred_texts_take_few_batches_and_are_what_each_is_alone(
     embedders: LiveServer, http: httpx.Client, model: str
 ) -> None:
     ask(http, model, None)
-    before = embedders.call(runner(embedders, model).stats).steps
+    before = embedders.call(loaded_model(embedders, f"{model}:latest").stats).steps
     reply = ask(http, model, TEXTS)
     # At least 6 texts share a batch of 256 tokens, whatever they are.
-    assert embedders.call(runner(embedders, model).stats).steps - before <= 200 / 6
+    assert embedders.call(loaded_model(embedders, f"{model}:latest").stats).steps - before <= 200 / 6
     assert len(reply["embeddings"]) == 200
     for number in range(0, 200, 23):
         alone = ask(http, model, TEXTS[number])
@@ -153,7 +146,7 @@ def test_loading_and_leaving(http: httpx.Client) -> None:
 
 def test_a_crash_amid_the_work(embedders: LiveServer, http: httpx.Client) -> None:
     ask(http, "slow", None)
-    pid = runner(embedders, "slow").pid
+    pid = loaded_model(embedders, "slow:latest").pid
     assert pid is not None
     with ThreadPoolExecutor(2) as pool:
         asking = pool.submit(http.post, "/api/embed", json={"model": "slow", "input": ["a"] * 10_000})
@@ -174,7 +167,7 @@ def test_a_client_that_leaves_stops_the_work(embedders: LiveServer, http: httpx.
     deadline = time.monotonic() + 20
     while _counts(http) != (0, 0):
         assert time.monotonic() < deadline
-    assert embedders.call(runner(embedders, "slow").stats).steps < 1250
+    assert embedders.call(loaded_model(embedders, "slow:latest").stats).steps < 1250
 
 
 def _counts(http: httpx.Client) -> tuple[int, int]:

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import ollama
 import pytest
+from loaded import loaded_model
 from PIL import Image
 from tiny_models import write_tiny_llama, write_tiny_vision
 
 from remuda.config import Config, ModelConfig
 from remuda.plugins import load_plugins
-from remuda.runner import RunnerModel
 from remuda.testing import LiveServer
 
 GREEDY = {"temperature": 0, "num_predict": 8}
@@ -60,9 +60,7 @@ def _generate(server: LiveServer, *images: bytes, **fields: Any) -> httpx.Respon
 
 
 def _pid(server: LiveServer) -> int | None:
-    [model] = [each.model for each in server.pipeline.flow.herd.loaded() if str(each.entry.name) == "eye:latest"]
-    assert isinstance(model, RunnerModel)
-    return model.pid
+    return loaded_model(server, "eye:latest").pid
 
 
 def test_what_is_shown_changes_what_is_said(server: LiveServer) -> None:

@@ -7,7 +7,11 @@ import struct
 import pytest
 
 from remuda import LoadSpec
-from remuda.errors import LoadFailed
+from remuda.backend import LoadWish
+from remuda.errors import LoadFailed, OutOfMemory
+from remuda.model import ModelEntry, parse_name
+from remuda_llamacpp import log
+from remuda_llamacpp.backend import LlamaCppBackend
 from remuda_llamacpp.engine import LlamaEngine
 from remuda_llamacpp.log import without_paths
 
@@ -91,3 +95,44 @@ def test_the_context_is_never_longer_than_the_model_was_trained_for(load):
 def test_paths_are_taken_out_of_messages():
     text = "failed to open GGUF file '/home/me/my models/x.gguf' (No such file); see /tmp/a.b, or 3 tok/s"
     assert without_paths(text) == "failed to open GGUF file the file (No such file); see the file, or 3 tok/s"
+
+
+def test_a_load_tells_how_far_it_is(load, monkeypatch):
+    told = []
+    monkeypatch.setattr(LlamaEngine, "progress", told.append)
+    load(context=64, parallel=1)
+    assert told == sorted(told)
+    assert told[0] == 0.0
+    assert told[-1] == 1.0
+    assert len(told) > 100
+
+
+@pytest.mark.anyio
+async def test_a_context_for_which_there_is_no_memory(weights, no_blocking):
+    backend = LlamaCppBackend()
+    backend.runner_memory = 2 * 2**30
+    entry = ModelEntry(name=parse_name("demo"), weights=weights, format="gguf")
+    with pytest.raises(OutOfMemory, match="64 x 8192 tokens could be made; lower num_ctx"):
+        await backend.load(entry, LoadWish(context=8192, parallel=64))
+
+
+@pytest.mark.parametrize(
+    ("line", "memory"),
+    [
+        (b"ggml_aligned_malloc: insufficient memory (attempted to allocate 720.00 MB)", True),
+        (
+            b"alloc_buffer: allocating 9.00 MiB on device 0: cudaMalloc failed: out of memory",
+            True,
+        ),
+        (b"llama_model_load: error loading model: mmap failed: Cannot allocate memory", True),
+        (b"llama_init_from_model: failed to initialize the context: failed to allocate compute buffers", True),
+        (b"gguf_init_from_reader: encountered bad_alloc error while reading key 3", False),
+        (b"llama_model_load: error loading model: unknown model architecture: 'centaur'", False),
+    ],
+)
+def test_errors_that_tell_of_too_little_memory(line, memory):
+    log.install()
+    log._log(4, line, None)
+    assert log.out_of_memory() is memory
+    log.install()
+    assert not log.out_of_memory()

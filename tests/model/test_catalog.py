@@ -46,6 +46,40 @@ def test_configuration_comes_before_the_store_and_the_store_before_packages(stor
     assert shipped in catalog.entries()
 
 
+def test_an_alias_is_found_as_its_model(store: Store, tmp_path: Path) -> None:
+    configured = _outside(tmp_path, "mine", "configuration")
+    catalog = Catalog([configured], store)
+    put_model(store, "Llama3.2")
+    catalog.set_aliases({"GPT-4": "llama3.2", "me/own:1b": "mine", "gpt-5": "missing"})
+    for name in ("gpt-4", "GPT-4:latest", "library/Gpt-4", "gpt-4:local"):
+        assert str(catalog.find(name).name) == "Llama3.2:latest"
+        assert str(catalog.named(name)).lower() == "gpt-4:latest"
+    assert catalog.find("ME/own:1B") is configured
+    for name in ("me/own", "gpt-4:1b", "gpt-5", "Gpt-5:latest"):
+        with pytest.raises(ModelNotFound, match=f"^model '{name}' not found$"):
+            catalog.find(name)
+    assert catalog.alias(parse_name("gpt-5:LATEST")) == parse_name("missing")
+    assert catalog.alias(parse_name("llama3.2")) is None
+    assert str(catalog.named("llama3.2")) == "Llama3.2:latest"
+    assert [str(entry.name) for entry in catalog.entries()] == ["mine:latest", "Llama3.2:latest"]
+
+
+def test_an_alias_comes_before_a_model_until_it_is_taken_back(store: Store, tmp_path: Path) -> None:
+    shipped = _outside(tmp_path, "shipped", "some-plugin")
+    catalog = Catalog([shipped], store)
+    for name in ("a", "b"):
+        put_model(store, name)
+    catalog.set_aliases({"a": "b", "shipped": "b", "b:1b": "a"})
+    assert str(catalog.find("a").name) == str(catalog.find("shipped").name) == "b:latest"
+    assert str(catalog.find("b:1b").name) == "a:latest"
+    assert [str(entry.name) for entry in catalog.entries()] == ["b:latest"]
+    catalog.set_aliases({})
+    assert str(catalog.find("a").name) == "a:latest"
+    assert catalog.find("shipped") is shipped
+    with pytest.raises(ModelNotFound):
+        catalog.find("b:1b")
+
+
 def test_a_catalog_needs_no_store(tmp_path: Path) -> None:
     entry = _outside(tmp_path, "m", "configuration")
     catalog = Catalog([entry])

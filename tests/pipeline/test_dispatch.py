@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from remuda.config import RouteConfig
+from remuda.config import Config, RouteConfig, StoreConfig
 from remuda.dispatch import choose_backend
 from remuda.errors import EngineError
 from remuda.model import ModelEntry, parse_name
+from remuda.pipeline import Pipeline
+from remuda.plugins import Plugins
 
 FORMATS = {"one": frozenset({"gguf"}), "two": frozenset({"gguf", "ggml"})}
 
@@ -35,3 +37,11 @@ def test_the_order_is_route_model_plugin_format(
 def test_nothing_takes_it() -> None:
     with pytest.raises(EngineError, match=r"'onnx'.*one, two"):
         choose_backend(_entry(format="onnx"), [], lambda _: None, FORMATS)
+
+
+def test_a_route_to_a_backend_that_is_not_there_is_told_at_the_start(
+    plugins: Plugins, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = (RouteConfig(model="*", backend="lamacpp"),)
+    Pipeline(Config(routes=routes, store=StoreConfig(path=str(tmp_path))), plugins)
+    assert "routes[0].backend: there is no backend 'lamacpp'; there are: " in caplog.text

@@ -173,13 +173,16 @@ async def test_a_backend_that_cannot_be_imported_costs_only_its_own_models(scrip
     assert "no_such_module" in next(plugin.fault for plugin in plugins.describe() if plugin.name == "broken")
 
 
-async def test_a_loaded_model_whose_weights_are_gone_breaks_no_list(scripted: Make, plugins: Plugins) -> None:
-    config = scripted(gone=Script(), m=Script())
+async def test_a_loaded_model_is_shown_although_its_weights_are_gone(scripted: Make, plugins: Plugins) -> None:
+    config = scripted(gone=Script(size=7), m=Script())
     async with opened(config, plugins) as pipeline:
         for model in ("gone", "m"):
             await ask(pipeline, model=model)
         await to_thread.run_sync(Path(config.models["gone"].path).unlink)
-        assert [model.name for model in (await pipeline.ps()).models] == ["m:latest"]
+        loaded = {model.name: model for model in (await pipeline.ps()).models}
+        assert set(loaded) == {"m:latest", "gone:latest"}
+        gone = loaded["gone:latest"]
+        assert (gone.size, gone.details.format, gone.digest) == (7, "scripted", "")
 
 
 async def test_models_of_the_configuration_are_listed_and_checked(

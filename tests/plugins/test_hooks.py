@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +12,17 @@ from typing import Any
 
 import click
 import pytest
+from msgspec import structs
 
 from remuda import ModelEntry, Receipt, hookimpl
-from remuda.hookspecs import RegisterFactory, RegisterModel, RegisterRoutes
+from remuda.hookspecs import Asking, RegisterFactory, RegisterModel, RegisterRoutes, Usage
 from remuda.model import parse_name
 from remuda.plugins import Plugins
 
 ENTRY = ModelEntry(name=parse_name("m"), weights=Path("w"))
+USAGE = Usage(model="m:latest", policy="mine", asked=None, default=300.0)
+ASKING = Asking(request_id="r", endpoint="/api/chat", model="m", address="192.0.2.7", key="0123456789abcdef")
+RECEIPT = Receipt(request_id="r", endpoint="/api/generate", model="m")
 
 
 class _Every:
@@ -52,6 +59,14 @@ class _Every:
     @hookimpl
     def remuda_select_backend(self, model: ModelEntry) -> str | None:
         return "mine" if model is ENTRY else None
+
+    @hookimpl
+    def remuda_keep_alive(self, usage: Usage) -> float | None:
+        return usage.default * 2 if usage.policy == "mine" else None
+
+    @hookimpl
+    def remuda_priority(self, asking: Asking) -> int | None:
+        return 7 if asking.key == ASKING.key else None
 
     @hookimpl
     def remuda_register_routes(self, register: RegisterRoutes) -> None:
@@ -120,6 +135,16 @@ def test_remuda_select_backend(plugins: Plugins) -> None:
     assert plugins.select_backend(other) is None
 
 
+def test_remuda_keep_alive(plugins: Plugins) -> None:
+    assert plugins.keep_alive(USAGE) == 600.0
+    assert plugins.keep_alive(structs.replace(USAGE, policy="another")) is None
+
+
+def test_remuda_priority(plugins: Plugins) -> None:
+    assert plugins.priority(ASKING) == 7
+    assert plugins.priority(structs.replace(ASKING, key="")) == 0
+
+
 def test_remuda_register_routes(plugins: Plugins) -> None:
     [(name, make)] = plugins.routes()
     assert name == "every"
@@ -133,9 +158,8 @@ def test_remuda_register_commands(plugins: Plugins) -> None:
 
 
 def test_remuda_request_finished(plugins: Plugins, plugin: _Every) -> None:
-    receipt = Receipt(request_id="r", endpoint="/api/generate", model="m")
-    plugins.request_finished(receipt)
-    assert plugin.receipts == [receipt]
+    plugins.request_finished(RECEIPT)
+    assert plugin.receipts == [RECEIPT]
 
 
 @pytest.mark.anyio
@@ -152,10 +176,101 @@ async def test_remuda_lifespan(plugins: Plugins, plugin: _Every) -> None:
     [
         ("remuda_select_backend", lambda model: 3, lambda plugins: plugins.select_backend(ENTRY)),
         ("remuda_lifespan", lambda app: "no", lambda plugins: plugins.lifespans(None)),
+        *(
+            ("remuda_keep_alive", lambda usage, value=value: value, lambda plugins: plugins.keep_alive(USAGE))
+            for value in (True, "5m", -1, -0.1, -math.inf, math.nan, [300])
+        ),
+        *(
+            ("remuda_priority", lambda asking, value=value: value, lambda plugins: plugins.priority(ASKING))
+            for value in (True, "high", 1.0, math.nan, 1_000_001, -1_000_001, 10**5000)
+        ),
     ],
 )
 def test_a_hook_that_returns_the_wrong_type_is_told(hook: str, wrong: Any, call: Callable[[Plugins], Any]) -> None:
     plugins = Plugins()
-    info = plugins.add(type("P", (), {hook: staticmethod(hookimpl(wrong))})(), "wrong")
+    info = plugins.add(_with(hook, wrong), "wrong")
     assert not call(plugins)
+    assert f"{hook} returned " in info.fault
     assert "Fix: return" in info.fault
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(0, 0.0), (1.5, 1.5), (math.inf, math.inf), (1e300, math.inf), (10**5000, math.inf)],
+    ids=["none", "fraction", "for ever", "very long", "longer than any float"],
+)
+def test_a_keep_alive_is_seconds(said: Any, seconds: float) -> None:
+    plugins = Plugins()
+    info = plugins.add(_with("remuda_keep_alive", lambda: said), "steady")
+    kept = plugins.keep_alive(USAGE)
+    assert (kept, type(kept), info.fault) == (seconds, float, "")
+
+
+@pytest.mark.parametrize("urgency", [-1_000_000, 0, 1_000_000])
+def test_a_priority_is_a_whole_number(urgency: int) -> None:
+    plugins = Plugins()
+    info = plugins.add(_with("remuda_priority", lambda: urgency), "steady")
+    assert (plugins.priority(ASKING), info.fault) == (urgency, "")
+
+
+def test_without_plugins_nobody_decides() -> None:
+    assert Plugins().keep_alive(USAGE) is None
+    assert Plugins().priority(ASKING) == 0
+
+
+CALLS: dict[str, tuple[Any, Callable[[Plugins], Any]]] = {
+    "remuda_select_backend": ("mine", lambda plugins: plugins.select_backend(ENTRY)),
+    "remuda_keep_alive": (60.0, lambda plugins: plugins.keep_alive(USAGE)),
+    "remuda_priority": (7, lambda plugins: plugins.priority(ASKING)),
+    "remuda_request_finished": (None, lambda plugins: plugins.request_finished(RECEIPT)),
+}
+
+
+@pytest.mark.parametrize("hook", CALLS)
+def test_one_that_always_fails_is_told_once_and_the_next_is_asked(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    good, call = CALLS[hook]
+    asked: list[int] = []
+
+    def fail() -> Any:
+        asked.append(len(asked))
+        raise RuntimeError(f"failure {len(asked)}")
+
+    plugins = Plugins()
+    plugins.add(_with(hook, lambda: good), "good")
+    bad = plugins.add(_with(hook, fail), "bad")
+    assert [call(plugins) for _ in range(3)] == [good] * 3
+    assert asked == [0, 1, 2]
+    assert "failure 1" in bad.fault
+    assert "failure 2" not in bad.fault
+    [record] = caplog.records
+    assert "plugin 'bad'" in record.getMessage()
+
+
+@pytest.mark.parametrize("hook", CALLS)
+def test_one_that_holds_up_the_event_loop_is_named_once(hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    good, call = CALLS[hook]
+
+    def linger() -> Any:
+        end = time.monotonic() + 0.06
+        while time.monotonic() < end:
+            pass
+        return good
+
+    plugins = Plugins()
+    slow = plugins.add(_with(hook, linger), "slow")
+    assert [call(plugins) for _ in range(2)] == [good] * 2
+    assert slow.fault == ""
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"plugin 'slow': {hook} took " in record.getMessage()
+
+
+def test_one_that_is_quick_is_not_named(plugins: Plugins, caplog: pytest.LogCaptureFixture) -> None:
+    for _, call in CALLS.values():
+        call(plugins)
+    assert not caplog.records
+
+
+def _with(hook: str, function: Callable[..., Any]) -> object:
+    """A plugin with nothing but this hook."""
+    return type("P", (), {hook: staticmethod(hookimpl(function))})()

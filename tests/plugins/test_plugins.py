@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from remuda import hookimpl
+from remuda import Asking, hookimpl
 from remuda.errors import BadRequest, PluginError
 from remuda.plugins import Plugins, load_plugins
 from remuda.registry import Offer, Registry
@@ -122,3 +122,16 @@ def test_a_registry_makes_things_once_and_says_what_it_knows() -> None:
         registry.get("b")
     with pytest.raises(PluginError, match="no_such_attribute"):
         registry.get("c")
+
+
+def test_one_module_under_two_names_is_reported_and_works_once(plugins: Plugins) -> None:
+    class Module:
+        @hookimpl
+        def remuda_priority(self) -> int:
+            return 3
+
+    module = Module()
+    assert plugins.add(module, "one").fault == ""
+    assert "'one' once more" in plugins.add(module, "two").fault
+    assert [plugin.name for plugin in plugins.describe() if plugin.fault] == ["two"]
+    assert plugins.priority(Asking(request_id="", endpoint="", model="", address="", key="")) == 3

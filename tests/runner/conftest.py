@@ -17,13 +17,19 @@ Loader = Callable[..., Awaitable[RunnerModel]]
 
 @pytest.fixture
 async def load(tmp_path: Path, no_blocking: None) -> AsyncGenerator[Loader, None]:
-    """`await load(Script(...), context=, parallel=)`: a running scripted model, unloaded at the end."""
+    """`await load(Script(...), context=, parallel=)`: a running scripted model, unloaded at the end.
+
+    Further arguments become attributes of the backend: `stall_timeout`, `load_timeout`, `runner_memory`.
+    """
     models: list[RunnerModel] = []
 
-    async def start(script: Script, context: int = 4096, parallel: int = 4) -> RunnerModel:
+    async def start(script: Script, context: int = 4096, parallel: int = 4, **bounds: float) -> RunnerModel:
         weights = await to_thread.run_sync(write_script, tmp_path / f"{len(models)}.json", script)
         entry = ModelEntry(name=parse_name("scripted"), weights=weights, format="scripted")
-        models.append(await ScriptedBackend().load(entry, LoadWish(context=context, parallel=parallel)))
+        backend = ScriptedBackend()
+        for name, value in bounds.items():
+            setattr(backend, name, value)
+        models.append(await backend.load(entry, LoadWish(context=context, parallel=parallel)))
         return models[-1]
 
     yield start

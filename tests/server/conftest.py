@@ -63,7 +63,7 @@ class StandIn:
     def start(self) -> None:
         """There is nothing to begin with."""
 
-    async def generate(self, request: GenerateRequest, *, request_id: str) -> Any:
+    async def generate(self, request: GenerateRequest, *, request_id: str, client: object = None) -> Any:
         self.requests.append(request)
         return await self.answer(request, request_id)
 

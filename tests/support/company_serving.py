@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,20 +18,21 @@ __all__ = ["Serving"]
 
 _MARK = "REMUDA_TEST_MARK"
 _START_SECONDS = 60.0
+_SERVE = ("-m", "remuda", "serve", "--port", "0")
 
 
 class Serving:
     """A context manager; leaving it kills what is left. `url` is where it listens, `log` what it has written.
 
-    `models` is the folder, `home` is made, `environ` is added to the environment.
+    `models` is the folder, `home` is made, `command` is what Python runs, `environ` is added to the environment.
     """
 
-    def __init__(self, models: Path, home: Path, **environ: str) -> None:
+    def __init__(self, models: Path, home: Path, *, command: Sequence[str] = _SERVE, **environ: str) -> None:
         home.mkdir(exist_ok=True)
         self._mark = secrets.token_hex(8)
         own = {"HOME": str(home), "OLLAMA_MODELS": str(models), _MARK: self._mark}
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "remuda", "serve", "--port", "0"],
+            [sys.executable, *command],
             env={**os.environ, **own, **environ},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -67,10 +69,23 @@ class Serving:
         """Its status, once it and all that it began have ended. Raises `TimeoutExpired` and `AssertionError`."""
         status = self.popen.wait(seconds)
         deadline = time.monotonic() + seconds
-        while others := self._marked():
+        while others := self.processes():
             assert time.monotonic() < deadline, f"still running: {others}"
             time.sleep(0.02)
         return status
+
+    def processes(self) -> list[str]:
+        """The commands of what runs with this server's environment: itself, if it still does, and all it began."""
+        found: list[str] = []
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                if f"{_MARK}={self._mark}".encode() in (process / "environ").read_bytes():
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return found
 
     def _kill(self) -> None:
         self.popen.kill()
@@ -87,16 +102,3 @@ class Serving:
                 self.url = line.split()[2]
                 self._listening.set()
         self._listening.set()
-
-    def _marked(self) -> list[str]:
-        """What runs with this server's environment."""
-        found: list[str] = []
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            try:
-                if f"{_MARK}={self._mark}".encode() in (process / "environ").read_bytes():
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-        return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 import msgspec
@@ -27,7 +27,7 @@ from ..wire import (
     TransferRequest,
     encode,
 )
-from .replies import Embedded, Listed, Piece, Progress, Running, Shown
+from .replies import Embedded, InMemory, Listed, Piece, Progress, Shown
 
 if TYPE_CHECKING:  # httpx takes as long to import as everything else here together: only when a request is made
     import httpx
@@ -90,10 +90,10 @@ class Client:
             raise Unreachable(self._url)
 
     def models(self) -> list[Listed]:
-        return self._get("/api/tags", _Models[Listed]).models
+        return self._get("/api/tags", _Tags).models
 
-    def running(self) -> list[Running]:
-        return self._get("/api/ps", _Models[Running]).models
+    def in_memory(self) -> InMemory:
+        return self._get("/api/ps", InMemory)
 
     def generate(self, request: GenerateRequest) -> Generator[Piece, None, None]:
         """The lines of the answer as they come. Closing it closes the connection, and so ends the work behind it."""
@@ -191,8 +191,8 @@ class Client:
             raise ServerError(f"the connection to {self._url} broke: {error or type(error).__name__}", 200) from None
 
 
-class _Models(Struct, Generic[T]):
-    models: list[T] = field(default_factory=list[Any])
+class _Tags(Struct):
+    models: list[Listed] = field(default_factory=list[Listed])
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from msgspec import Struct, field
 from ..wire import ChatMessage, ChatRequest, GenerateRequest
 from .answer import Answer, show_answer, show_stats
 from .client import Client, ServerError
+from .progress import can_draw
 from .question import Question
 from .replies import Piece
 from .values import unicode
+from .waiting import awaited
 
 __all__ = ["HOW_TO_GET_A_MODEL", "Conversation", "with_names"]
 
@@ -40,7 +42,7 @@ class Conversation(Struct, kw_only=True):
     def load(self) -> None:
         """Have the server load the model, so that a wrong name is known before the first question."""
         with self._explained():
-            for _ in self.client.generate(GenerateRequest(prompt="", **self._settings())):
+            for _ in awaited(self.client.generate(GenerateRequest(prompt="", **self._settings()))):
                 pass
 
     def ask_once(self, question: Question) -> None:
@@ -74,11 +76,12 @@ class Conversation(Struct, kw_only=True):
             "keep_alive": self.keep_alive,
             "think": self.think,
             "format": self.format,
+            "progress": can_draw() or None,
         }
 
     def _show(self, pieces: Generator[Piece, None, None]) -> Answer:
         with self._explained():
-            answer = show_answer(pieces, wrap=self.wrap, hide_thinking=self.hide_thinking)
+            answer = show_answer(awaited(pieces), wrap=self.wrap, hide_thinking=self.hide_thinking)
         if self.verbose:
             show_stats(answer.last)
         return answer

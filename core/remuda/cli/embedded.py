@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
-from pathlib import Path
 
 import msgspec
 
-from ..config import Config, load_config
+from ..config import Config, find_file, load_config
 from ..plugins import Plugins
 from .client import Client, Target, Unreachable, target_from
 from .group import LoadPlugins
@@ -43,8 +41,7 @@ def _embedded(load: LoadPlugins) -> Generator[str, None, None]:
     """The URL of a server that runs in a thread of this process."""
     from anyio.from_thread import start_blocking_portal
 
-    path = os.environ.get("REMUDA_CONFIG")
-    config = load_config(Path(path) if path else None)
+    config = load_config(find_file())
     server = msgspec.structs.replace(config.server, host="127.0.0.1", port=0, drain_timeout=_DRAIN_SECONDS)
     config = msgspec.structs.replace(config, server=server)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(config, load())) as url:

@@ -34,7 +34,8 @@ _HELP = """A server that speaks the Ollama REST API, with a backend of your choi
   remuda create mine -f Modelfile    make a model of your own
   remuda list                        the models there are
 
-All commands but `serve` and `plugins` speak to the server that OLLAMA_HOST names (default 127.0.0.1:11434).
+All commands but `serve`, `config` and `plugins` speak to the server that OLLAMA_HOST names (default
+127.0.0.1:11434).
 """
 
 
@@ -89,6 +90,7 @@ class RemudaCli(click.Group):
 
 def make_cli(plugins: LoadPlugins) -> RemudaCli:
     """The whole command line. `plugins` is called when they are first needed, and must return the same ones again."""
+    from .config import config_command
     from .cp import cp
     from .create import create
     from .plugin_list import plugins_command
@@ -104,6 +106,7 @@ def make_cli(plugins: LoadPlugins) -> RemudaCli:
     cli = RemudaCli(plugins)
     number = version("remuda")
     click.version_option(number, "-v", "--version", prog_name="remuda", message="%(prog)s version is %(version)s")(cli)
-    for command in (serve, run, pull, create, show, list_command, ps, stop, cp, rm, push, plugins_command):
+    commands = (serve, run, pull, create, show, list_command, ps, stop, cp, rm, push, config_command, plugins_command)
+    for command in commands:
         cli.add_command(command)
     return cli

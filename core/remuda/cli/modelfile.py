@@ -14,6 +14,7 @@ import click
 from msgspec import Struct, field
 
 from ..model.modelfile import Command
+from ..model.parameters import KEEP_ALIVE, parameter_keep_alive
 from ..wire import RULES, CreateRequest, ShowMessage, parse_options
 from .model_files import expanded, files_at, named
 
@@ -122,6 +123,10 @@ class _Reader:
         if name in _DEPRECATED:
             self._warnings.append(f"warning: parameter {name} is deprecated")
             return
+        if name == KEEP_ALIVE:
+            parameter_keep_alive({name: text})
+            self._parameters[name] = text
+            return
         value = _parameter(name, text)
         parse_options({name: value})
         if _KINDS[name] == "strings":
@@ -148,7 +153,8 @@ def _parameter(name: str, text: str) -> Any:
         case "strings":
             return text
         case _:
-            raise click.ClickException(f"unknown parameter '{name}'; there are: {', '.join(sorted(_KINDS))}")
+            known = ", ".join(sorted([*_KINDS, KEEP_ALIVE]))
+            raise click.ClickException(f"unknown parameter '{name}'; there are: {known}")
 
 
 def _version(text: str) -> str:

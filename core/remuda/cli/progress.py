@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # rich is imported where it draws: most commands never do
     from rich.console import RenderableType
     from rich.progress import Progress as Bars, TaskID
 
-__all__ = ["Display", "display", "show_progress"]
+__all__ = ["Display", "can_draw", "display", "show_progress"]
 
 _Key: TypeAlias = tuple[str, str]
 
@@ -52,10 +52,14 @@ class Display(ABC):
         """An event with a digest tells how far that transfer is; one without ends what came before it."""
 
 
+def can_draw() -> bool:
+    """Whether stderr is a terminal that can show what moves."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb", "unknown"}
+
+
 def display() -> Display:
     """The one that fits what stderr is."""
-    moving = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb", "unknown"}
-    return _Drawn() if moving else Written()
+    return _Drawn() if can_draw() else Written()
 
 
 def show_progress(events: Generator[Progress, None, None]) -> None:

@@ -6,7 +6,19 @@ from typing import Any
 
 from msgspec import Raw, Struct, field
 
-__all__ = ["Embedded", "Listed", "Piece", "Progress", "Running", "Said", "Shown", "ShownDetails", "ShownTensor"]
+__all__ = [
+    "Embedded",
+    "InMemory",
+    "Listed",
+    "Piece",
+    "Progress",
+    "Queued",
+    "Running",
+    "Said",
+    "Shown",
+    "ShownDetails",
+    "ShownTensor",
+]
 
 
 class Listed(Struct):
@@ -28,6 +40,21 @@ class Running(Struct):
     size_vram: int = 0
     context_length: int = 0
     expires_at: str = "0001-01-01T00:00:00Z"
+    state: str = ""
+
+
+class Queued(Struct):
+    """A request that waits, for so many seconds."""
+
+    model: str
+    seconds: float = 0.0
+
+
+class InMemory(Struct):
+    """The reply of `/api/ps`."""
+
+    models: list[Running] = field(default_factory=list[Running])
+    queue: list[Queued] = field(default_factory=list[Queued])
 
 
 class Said(Struct):
@@ -38,7 +65,10 @@ class Said(Struct):
 
 
 class Piece(Struct):
-    """A line of `/api/generate` or of `/api/chat`. Durations in nanoseconds."""
+    """A line of `/api/generate` or of `/api/chat`. Durations in nanoseconds.
+
+    One with a `status` comes before the answer and tells of the wait for it; `total` and `completed` are bytes.
+    """
 
     response: str | None = None
     thinking: str | None = None
@@ -51,6 +81,10 @@ class Piece(Struct):
     eval_count: int = 0
     eval_duration: int = 0
     error: str | None = None
+    status: str = ""
+    total: int = 0
+    completed: int = 0
+    position: int = 0
 
     @property
     def text(self) -> str:

@@ -19,7 +19,7 @@ from .values import format_from, option_from, think_from
 __all__ = ["run"]
 
 _EPILOG = """Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434). When nothing answers there and it is
-this machine, a server is started for this one command, with the configuration that REMUDA_CONFIG names.
+this machine, a server is started for this one command, with the configuration file that `remuda serve` would read.
 """
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
-from ..config import Config, load_config
+from ..config import VARIABLES, Config, Settings, find_file, load_settings
 from ..errors import RemudaError
 from ..model import ModelName, parse_name
 from ..model.store import Store
@@ -27,10 +26,13 @@ __all__ = ["announce", "serve"]
 _MOST: Final = 20
 """Models that are named when the server starts."""
 
-_EPILOG = """Environment: OLLAMA_HOST (address), OLLAMA_MODELS (where models lie), OLLAMA_NOPRUNE, OLLAMA_KEEP_ALIVE,
-OLLAMA_CONTEXT_LENGTH, OLLAMA_NUM_PARALLEL, OLLAMA_MAX_QUEUE, OLLAMA_ORIGINS, OLLAMA_GO_TEMPLATE. They win over the
-configuration file, and the options here win over both.
+_EPILOG = f"""Environment: {", ".join(VARIABLES)}. They win over the configuration file, and the options here win over
+both; `remuda config` shows what comes of it.
 """
+_CHATTY: Final = ("asyncio", "httpcore", "httpx", "hypercorn")
+"""Other people's loggers, whose details nobody asks for who wants to see ours."""
+
+_log = logging.getLogger("remuda.server")
 
 
 @click.command(epilog=_EPILOG)
@@ -39,9 +41,8 @@ configuration file, and the options here win over both.
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    envvar="REMUDA_CONFIG",
-    show_envvar=True,
-    help="A TOML file with settings.",
+    help="A TOML file with settings.  [default: what REMUDA_CONFIG names, else ./remuda.toml, else "
+    "~/.config/remuda/remuda.toml, where there is one]",
 )
 @click.pass_obj
 def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | None) -> None:
@@ -51,15 +52,27 @@ def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | 
       remuda serve
       remuda serve --host 0.0.0.0 --port 8080
       remuda serve --config remuda.toml
+
+    SIGHUP has it read the configuration file again. The log says what acts at once, and what after a restart.
     """
-    settings = _with_address(load_config(config), host, port)
+
+    def read() -> Settings:
+        return load_settings(find_file(config), options={"--host": host, "--port": port})
+
+    def read_again() -> Config:
+        settings = read()
+        _log_source(settings)
+        return settings.config
+
+    settings = read()
 
     from ..server import RequestIdFilter, run_server
 
-    _log_to_stderr(RequestIdFilter())
+    _log_to_stderr(RequestIdFilter(), settings.config.server.log_level)
+    _log_source(settings)
     plugins = load()
-    names = _offered(settings, plugins)
-    sys.exit(run_server(settings, plugins, on_ready=lambda url: announce(url, names)))
+    names = _offered(settings.config, plugins)
+    sys.exit(run_server(settings.config, plugins, on_ready=lambda url: announce(url, names), read_config=read_again))
 
 
 def announce(url: str, names: Sequence[str]) -> None:
@@ -85,17 +98,19 @@ def _offered(config: Config, plugins: Plugins) -> list[str]:
     return [*sorted(map(str, fixed.values())), *sorted(map(str, stored))]
 
 
-def _log_to_stderr(request_id: logging.Filter) -> None:
+def _log_to_stderr(request_id: logging.Filter, level: str) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(request_id)
+    handler.addFilter(_is_wanted)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-def _with_address(config: Config, host: str | None, port: int | None) -> Config:
-    server = config.server
-    if host is not None:
-        server = msgspec.structs.replace(server, host=host)
-    if port is not None:
-        server = msgspec.structs.replace(server, port=port)
-    return msgspec.structs.replace(config, server=server)
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.INFO or not record.name.startswith(_CHATTY)
+
+
+def _log_source(settings: Settings) -> None:
+    _log.info("configuration file: %s", settings.file or "none")
+    for sentence in settings.idle:
+        _log.warning("%s", sentence)

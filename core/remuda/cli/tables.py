@@ -9,12 +9,14 @@ from itertools import zip_longest
 import click
 
 from .client import Client, reached
-from .humanize import human_size, human_time, processor
-from .replies import Listed, Running
+from .humanize import human_duration, human_size, human_time, processor
+from .replies import Listed, Queued, Running
 
 __all__ = ["columns", "list_command", "model_table", "ps", "table"]
 
 _GAP = "    "
+_STATES = {"loading": "Loading...", "draining": "Stopping..."}
+"""What stands in place of the time until which a model stays."""
 
 
 @click.command("list", epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
@@ -35,13 +37,17 @@ def list_command(prefix: str) -> None:
 @click.command(epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
 @click.argument("prefix", default="")
 def ps(prefix: str) -> None:
-    """List the models that are loaded, and until when.
+    """List the models that are loaded, and until when; then how many requests wait.
 
     With PREFIX only those whose name begins so, upper or lower case.
     """
     with reached() as client:
-        rows = [_running(model) for model in client.running() if _begins(model.name, prefix)]
+        found = client.in_memory()
+    rows = [_running(model) for model in found.models if _begins(model.name, prefix)]
     click.echo(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+    waits = _waits([queued for queued in found.queue if _begins(queued.model, prefix)])
+    if waits:
+        click.echo("\n" + "\n".join(waits))
 
 
 def model_table(client: Client, prefix: str = "") -> str:
@@ -72,12 +78,30 @@ def _listed(model: Listed) -> tuple[str, ...]:
 
 
 def _running(model: Running) -> tuple[str, ...]:
-    where = processor(model.size, model.size_vram)
+    where = "Unknown" if model.state == "loading" else processor(model.size, model.size_vram)
     return (model.name, model.digest[:12], human_size(model.size), where, str(model.context_length), _until(model))
 
 
 def _until(model: Running) -> str:
+    if model.state in _STATES:
+        return _STATES[model.state]
     expires = datetime.fromisoformat(model.expires_at)
     if expires.year > 1 and expires < datetime.now(UTC):
         return "Stopping..."
     return human_time(model.expires_at)
+
+
+def _waits(queue: Sequence[Queued]) -> list[str]:
+    """A line for each model that is waited for."""
+    seconds: dict[str, list[float]] = {}
+    for queued in queue:
+        seconds.setdefault(queued.model, []).append(queued.seconds)
+    return [_wait(model, waiting) for model, waiting in seconds.items()]
+
+
+def _wait(model: str, seconds: Sequence[float]) -> str:
+    longest = human_duration(max(seconds))
+    longest = longest[0].lower() + longest[1:]
+    if len(seconds) == 1:
+        return f"1 request waits for {model}, for {longest}"
+    return f"{len(seconds)} requests wait for {model}, the longest for {longest}"

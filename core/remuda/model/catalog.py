@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -42,30 +42,43 @@ class Catalog:
         self._stored = StoredEntries(store, parsers) if store is not None else None
         self._facts = _Cache(read_facts)
         self._digests = _Cache(file_digest)
+        self._aliases: dict[str, ModelName] = {}
+
+    def set_aliases(self, aliases: Mapping[str, str]) -> None:
+        """From now on these other names, and no more, stand for models. Raises `BadRequest` for what is no name.
+
+        An alias comes before a model of the same name, and does not lead to another alias.
+        """
+        self._aliases = {parse_name(alias).key: parse_name(target) for alias, target in aliases.items()}
 
     def entries(self) -> list[ModelEntry]:
-        """Every model once, as `find` would find it. Stored ones with a corrupt manifest are left out, and logged."""
+        """Every model once, as `find` would find it; no aliases. Stored ones with a corrupt manifest are left out, and
+        logged."""
         stored = [entry for entry in (self._stored.all() if self._stored else []) if not self._is_configured(entry)]
         names = {entry.name.key for entry in stored}
-        return [entry for key, entry in self._fixed.items() if key not in names] + stored
+        entries = [entry for key, entry in self._fixed.items() if key not in names] + stored
+        aliases = self._aliases
+        return [entry for entry in entries if entry.name.key not in aliases]
 
     def find(self, name: str) -> ModelEntry:
         """Raises `BadRequest` for what is no name, `ModelNotFound`, which repeats it as typed, `Forbidden` for the
         cloud, and `BadManifest`.
 
-        A model whose own tag is `local` or `cloud` is found before these are read as a source.
+        A model whose own tag is `local` or `cloud` is found before these are read as a source. An alias gives the entry
+        of the model it stands for, under that model's own name.
         """
-        try:
-            asked = parse_name(name)
-        except BadRequest:
-            asked = None
-        entry = self._lookup(asked) if asked else None
-        if entry is None:
-            plain = parse_name(without_source(name))
-            entry = self._lookup(plain) if plain != asked else None
+        _, entry = self._found(name)
         if entry is None:
             raise ModelNotFound(name)
         return entry
+
+    def named(self, text: str) -> ModelName:
+        """The name that `text` is here: an alias's own, or else that of the model. Raises as `find` does."""
+        return self._found(text)[0]
+
+    def alias(self, name: ModelName) -> ModelName | None:
+        """The model, which may be missing, that `name` stands for; None if it is no alias."""
+        return self._aliases.get(name.key)
 
     def fixed(self, name: ModelName) -> ModelEntry | None:
         """The configured or shipped model of that name, which the store cannot change."""
@@ -110,6 +123,15 @@ class Catalog:
             raise
         return pins
 
+    def _found(self, text: str) -> tuple[ModelName, ModelEntry | None]:
+        aliases = self._aliases
+        for reading in _readings(text):
+            if (target := aliases.get(reading.key)) is not None:
+                return reading, self._lookup(target)
+            if (entry := self._lookup(reading)) is not None:
+                return entry.name, entry
+        raise ModelNotFound(text)
+
     def _lookup(self, name: ModelName) -> ModelEntry | None:
         fixed = self._fixed.get(name.key)
         if self._stored is None or (fixed is not None and fixed.source == CONFIGURED):
@@ -119,6 +141,19 @@ class Catalog:
     def _is_configured(self, entry: ModelEntry) -> bool:
         fixed = self._fixed.get(entry.name.key)
         return fixed is not None and fixed.source == CONFIGURED
+
+
+def _readings(text: str) -> Iterator[ModelName]:
+    """What a name may mean, the most literal first. Raises `BadRequest`, and `Forbidden` for the cloud."""
+    try:
+        asked = parse_name(text)
+    except BadRequest:
+        asked = None
+    if asked is not None:
+        yield asked
+    plain = parse_name(without_source(text))
+    if plain != asked:
+        yield plain
 
 
 class _Cache(Generic[T]):

@@ -50,6 +50,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """A conversation, as role and content, that every chat with this model begins with."""
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Checked options (`remuda.wire.parse_options`) that lie between the defaults and the request's."""
+    keep_alive: float | None = None
+    """Seconds that it stays loaded where a request does not say, `math.inf` for ever; None is as the server has it."""
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
     """The options as the model's author wrote them, unchecked: what is shown."""
     licenses: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from msgspec import structs
 
 from ..errors import BadRequest
-from ..job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
+from ..job import NOBODY, Client, Event, Finished, Job, Loaded, Message, Rendered, ToolCalls, Waiting
 from ..output import Text, Thinking, ToolCall
 from ..wire import (
     ChatMessage,
@@ -18,13 +18,14 @@ from ..wire import (
     ChatResponse,
     DebugInfo,
     FunctionCall,
+    ProgressResponse,
     ReplyMessage,
     ToolCallMessage,
     utc_now,
 )
 from ..wire.images import MAX_IMAGES, decode_images
 from .fields import Known, begun, parse_tool_choice, parse_tools, with_wishes
-from .replies import collected, joined_logprobs, last_fields, wire_logprobs
+from .replies import collected, joined_logprobs, last_fields, waiting_line, wire_logprobs
 
 __all__ = ["chat_responses", "chat_single", "collect_chat", "parse_chat"]
 
@@ -32,14 +33,14 @@ ENDPOINT = "/api/chat"
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
-def parse_chat(request: ChatRequest, known: Known, request_id: str) -> Job:
+def parse_chat(request: ChatRequest, known: Known, request_id: str, client: Client = NOBODY) -> Job:
     """Check everything that can be checked before any work, in the protocol's order.
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
     said = _said(request.messages or [])
     offered = parse_tools(request.tools)
-    job = begun(request, known, request_id, ENDPOINT, load_only=not said)
+    job = begun(request, known, request_id, client, ENDPOINT, load_only=not said)
     if job.unload:
         return job
     given = dict(request.options or {})
@@ -57,7 +58,9 @@ def parse_chat(request: ChatRequest, known: Known, request_id: str) -> Job:
     )
 
 
-async def chat_responses(name: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[ChatResponse, None]:
+async def chat_responses(
+    name: str, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[ChatResponse | ProgressResponse, None]:
     """One response an event."""
     calls = 0
     async with aclosing(events):
@@ -65,11 +68,13 @@ async def chat_responses(name: str, events: AsyncGenerator[Event, None]) -> Asyn
             if isinstance(event, ToolCalls):
                 yield _piece(name, "", tool_calls=[_call(call, calls + at) for at, call in enumerate(event.calls)])
                 calls += len(event.calls)
+            elif isinstance(event, Waiting):
+                yield waiting_line(event)
             else:
                 yield _response(name, event)
 
 
-async def collect_chat(stream: AsyncGenerator[ChatResponse, None]) -> ChatResponse:
+async def collect_chat(stream: AsyncGenerator[ChatResponse | ProgressResponse, None]) -> ChatResponse:
     """The whole answer as one response: the last one's facts with all text and all calls."""
     parts = await collected(stream)
     message = structs.replace(
@@ -138,5 +143,5 @@ def _response(name: str, event: Event) -> ChatResponse:
         case Finished():
             message = ReplyMessage(role="assistant", content="")
             return ChatResponse(model=name, created_at=utc_now(), message=message, **last_fields(event))
-        case ToolCalls():
-            raise AssertionError("calls are counted by `chat_responses`")
+        case ToolCalls() | Waiting():
+            raise AssertionError("`chat_responses` does these itself")

@@ -167,6 +167,7 @@ class Creator:
             await _run(self._catalog.find, recipe.base)
         except ModelNotFound:
             name = parse_name(without_source(recipe.base))
+            name = self._catalog.alias(name) or name
             async with aclosing(self._transfers.pull(name)) as lines:
                 async for line in lines:
                     if line.status != "success":

@@ -1,6 +1,6 @@
 """`/api/embed` and `/api/embeddings`: texts to vectors of length 1 (Ollama API, sections 1.9 and 1.10).
 
-`Pipeline.embed` and `Pipeline.embeddings` are `await embed(request, flow, known, request_id)` and `await
+`Pipeline.embed` and `Pipeline.embeddings` are `await embed(request, flow, known, request_id, client)` and `await
 embeddings(...)` with the same arguments. An unknown model raises a `ModelNotFound` with these routes' own text. A
 receipt is emitted for every request whose model was found and whose fields make sense.
 """
@@ -16,9 +16,13 @@ import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
-from ..backend import Done, Embedded, EmbedJob, Embeds, LoadWish
+from ..backend import Done, Embedded, EmbedJob, Embeds
 from ..errors import BadRequest, ModelNotFound
+from ..hookspecs import Asking
+from ..job import NOBODY, Client
 from ..model import ModelEntry, ModelFacts
+from ..residency import Asked
+from ..residency.queue import Lane
 from ..wire import (
     EmbeddingsRequest,
     EmbeddingsResponse,
@@ -44,6 +48,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     """A request that makes sense, of either kind."""
 
     request_id: str
+    client: Client
     endpoint: str
     name: str
     entry: ModelEntry
@@ -72,13 +77,15 @@ class _Unknown(ModelNotFound):
         super(ModelNotFound, self).__init__(f'model "{name}" not found, try pulling it first')
 
 
-async def embed(request: EmbedRequest, flow: Flow, known: Known, request_id: str) -> EmbedResponse:
+async def embed(
+    request: EmbedRequest, flow: Flow, known: Known, request_id: str, client: Client = NOBODY
+) -> EmbedResponse:
     """One vector for each input, in order; none, and a loaded model, where there is no input.
 
     Raises `RemudaError`. Cancelling stops the work within one micro-batch.
     """
     began = time.perf_counter_ns()
-    asked = await anyio.to_thread.run_sync(_parse_embed, request, known, request_id)
+    asked = await anyio.to_thread.run_sync(_parse_embed, request, known, request_id, client)
     made = await _run(asked, flow, began)
     return EmbedResponse(
         model=asked.name,
@@ -89,27 +96,32 @@ async def embed(request: EmbedRequest, flow: Flow, known: Known, request_id: str
     )
 
 
-async def embeddings(request: EmbeddingsRequest, flow: Flow, known: Known, request_id: str) -> EmbeddingsResponse:
+async def embeddings(
+    request: EmbeddingsRequest, flow: Flow, known: Known, request_id: str, client: Client = NOBODY
+) -> EmbeddingsResponse:
     """As `embed`, for one text, which is never cut: one that is too long raises `BadRequest`."""
     began = time.perf_counter_ns()
-    asked = await anyio.to_thread.run_sync(_parse_embeddings, request, known, request_id)
+    asked = await anyio.to_thread.run_sync(_parse_embeddings, request, known, request_id, client)
     made = await _run(asked, flow, began)
     return EmbeddingsResponse(made.vectors[0] if made.vectors else [])
 
 
-def _parse_embed(request: EmbedRequest, known: Known, request_id: str) -> _Asked:
+def _parse_embed(request: EmbedRequest, known: Known, request_id: str, client: Client) -> _Asked:
     inputs, dimensions = _inputs(request.input), max(request.dimensions or 0, 0)
-    return _parse(request, known, request_id, "/api/embed", inputs, request.truncate is not False, dimensions)
+    truncate = request.truncate is not False
+    return _parse(request, known, request_id, client, "/api/embed", inputs, truncate, dimensions)
 
 
-def _parse_embeddings(request: EmbeddingsRequest, known: Known, request_id: str) -> _Asked:
-    return _parse(request, known, request_id, "/api/embeddings", [request.prompt] if request.prompt else [], False, 0)
+def _parse_embeddings(request: EmbeddingsRequest, known: Known, request_id: str, client: Client) -> _Asked:
+    inputs = [request.prompt] if request.prompt else []
+    return _parse(request, known, request_id, client, "/api/embeddings", inputs, False, 0)
 
 
 def _parse(
     request: EmbedRequest | EmbeddingsRequest,
     known: Known,
     request_id: str,
+    client: Client,
     endpoint: str,
     inputs: list[str],
     truncate: bool,
@@ -124,6 +136,7 @@ def _parse(
         raise _Unknown(name) from None
     return _Asked(
         request_id=request_id,
+        client=client,
         endpoint=endpoint,
         name=name,
         entry=entry,
@@ -154,28 +167,40 @@ async def _run(asked: _Asked, flow: Flow, began: int) -> _Vectors:
     """Do it, and tell who wants to know how it went."""
     with accounted(flow.plugins, asked.request_id, asked.endpoint, asked.name, asked.ignored_options) as account:
         account.backend = flow.backend_name(asked.entry)
-        made = await _vectors(asked, flow, account.backend, began)
+        made = await _vectors(asked, flow, began)
         reason = "" if asked.inputs else "load"
         account.done = Done(reason=reason, prompt_tokens=made.tokens, prompt_ns=made.embed_ns)
         account.load_ns = made.load_ns
     return made
 
 
-async def _vectors(asked: _Asked, flow: Flow, backend: str, began: int) -> _Vectors:
-    resident = flow.herd.resident(asked.entry, backend)
+def _wanted(asked: _Asked, flow: Flow) -> Asked:
+    client = asked.client
+    asking = Asking(
+        request_id=asked.request_id,
+        endpoint=asked.endpoint,
+        model=asked.name,
+        address=client.address,
+        key=client.key,
+    )
+    lane: Lane = "embed" if asked.inputs else "load"
+    return flow.asked(asked.entry, asked.options, asked.facts, lane, asking, asked.keep_alive)
+
+
+async def _vectors(asked: _Asked, flow: Flow, began: int) -> _Vectors:
     if not asked.inputs and asked.keep_alive == 0:
-        await resident.leave()
+        await flow.unload(asked.entry)
         return _Vectors([])
-    limit = flow.context(asked.options, asked.facts)
-    wish = LoadWish(context=limit, parallel=flow.config.limits.parallel, options=asked.options)
-    async with resident.use(wish, asked.keep_alive) as model:
+    async with flow.herd.use(_wanted(asked, flow)) as lease:
+        model = await lease.model()
         ready = time.perf_counter_ns()
         if not asked.inputs:
             return _Vectors([], load_ns=ready - began)
         if not isinstance(model, Embeds) or not model.embeds:
             raise BadRequest(f'"{asked.name}" does not support embeddings')
-        limit = min(limit, model.context)
+        limit = min(flow.context(asked.options, asked.facts), model.context)
         embedded = await model.embed(EmbedJob(inputs=asked.inputs, limit=limit, truncate=asked.truncate))
+        lease.done = True
         embed_ns = time.perf_counter_ns() - ready
     vectors = await anyio.to_thread.run_sync(_normalised, embedded, asked.dimensions)
     return _Vectors(vectors, embedded.tokens, load_ns=ready - began, embed_ns=embed_ns)

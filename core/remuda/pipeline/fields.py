@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from ..errors import BadRequest
-from ..job import Job
+from ..job import Client, Job
 from ..model import Catalog, ModelEntry
 from ..wire import (
     ChatRequest,
@@ -54,7 +54,13 @@ class Known(Struct, frozen=True):
 
 
 def begun(
-    request: GenerateRequest | ChatRequest, known: Known, request_id: str, endpoint: str, *, load_only: bool
+    request: GenerateRequest | ChatRequest,
+    known: Known,
+    request_id: str,
+    client: Client,
+    endpoint: str,
+    *,
+    load_only: bool,
 ) -> Job:
     """A job with its model found, and no more in it than every request has. Blocking.
 
@@ -67,6 +73,8 @@ def begun(
         request_id=request_id,
         endpoint=endpoint,
         name=name,
+        client=client,
+        progress=bool(request.progress) and request.stream is not False,
         entry=known.model(name),
         options=Options(),
         keep_alive=keep_alive,

@@ -9,23 +9,25 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import anyio
 import anyio.to_thread
 from msgspec import structs
 
-from ..backend import Backend, Done, GenerateJob, Generates, LoadedModel, LoadWish
+from ..backend import Done, GenerateJob, Generates, LoadedModel, LoadWish
 from ..config import Config
 from ..dispatch import choose_backend
 from ..errors import BadRequest
-from ..job import Event, Finished, Job, Loaded, Rendered
+from ..hookspecs import Asking
+from ..job import Client, Event, Finished, Job, Loaded, Rendered, Waiting
 from ..model import Catalog, ModelEntry, ModelFacts
 from ..output import Text
 from ..plugins import Plugins
-from ..residency import Herd, Resident
+from ..residency import Asked, Herd
+from ..residency.queue import Lane
 from ..wire import Options
 from .account import accounted
 from .answer import Answer
 from .filters import filtered
+from .loading import Loading, limits_of
 from .prompt import Prompt, Prompter
 from .settle import Plan, settle
 from .templates import Chosen, capabilities
@@ -36,7 +38,8 @@ __all__ = ["Flow"]
 class Flow:
     def __init__(self, config: Config, plugins: Plugins, catalog: Catalog) -> None:
         self.config, self.plugins, self.catalog = config, plugins, catalog
-        self.herd = Herd(self._load, config)
+        self._loading = Loading(config, plugins, catalog)
+        self.herd = Herd(self._loading, limits_of(config))
         self._prompter = Prompter(config, plugins)
         self._run = filtered(plugins, self._events)
         self._formats = plugins.backend_formats()
@@ -53,9 +56,41 @@ class Flow:
                         account.done, account.load_ns = event.done, event.load_ns
                     yield event
 
-    def resident(self, entry: ModelEntry) -> Resident:
-        """Where the model is, or would be, loaded."""
-        return self.herd.resident(entry, self.backend_name(entry))
+    async def unload(self, entry: ModelEntry) -> None:
+        """Now if it is idle, else as soon as it is."""
+        await self.herd.leave(entry, self.backend_name(entry))
+
+    def asked(
+        self,
+        entry: ModelEntry,
+        options: Options,
+        facts: ModelFacts,
+        lane: Lane,
+        asking: Asking,
+        keep_alive: float | None,
+    ) -> Asked:
+        """A request for the model, with the priority that plugins give it."""
+        wish = LoadWish(
+            context=self.context(options, facts),
+            parallel=self.config.limits.parallel,
+            options=options,
+            automatic=options.num_ctx is None,
+        )
+        return Asked(
+            entry=entry,
+            backend=self.backend_name(entry),
+            wish=wish,
+            lane=lane,
+            client=Client(asking.address, asking.key),
+            priority=self.plugins.priority(asking),
+            keep_alive=keep_alive,
+        )
+
+    def reload(self, config: Config) -> None:
+        """Go on with another configuration; what is loaded stays, and so do requests that have begun."""
+        self.config = self._loading.config = config
+        self._loading.configure()
+        self.herd.limits = limits_of(config)
 
     async def facts(self, entry: ModelEntry) -> ModelFacts:
         return await anyio.to_thread.run_sync(self.catalog.facts, entry)
@@ -82,14 +117,17 @@ class Flow:
         facts = await self.facts(job.entry)
         plan = await settle(job, facts, self._prompter, self.plugins, self.config)
         job = plan.job
-        limit = self.context(job.options, facts)
-        wish = LoadWish(context=limit, parallel=self.config.limits.parallel, options=job.options)
-        async with self.herd.resident(job.entry, self.backend_name(job.entry)).use(wish, job.keep_alive) as model:
+        async with self.herd.use(self._asked(job, facts)) as lease:
+            if job.progress:
+                async with aclosing(lease.waiting()) as waits:
+                    async for wait in waits:
+                        yield Waiting(wait.position, wait.loading, wait.size)
+            model = await lease.model()
             load_ns = time.perf_counter_ns() - began
             if job.load_only:
                 yield Loaded()
                 return
-            limit = min(limit, model.context)
+            limit = min(self.context(job.options, facts), model.context)
             prompt = await self._prompter.render(job, facts, plan.chosen, limit, model)
             if job.render_only:
                 yield Rendered(prompt.text, len(prompt.images))
@@ -106,6 +144,7 @@ class Flow:
                     else:
                         for event in answer.finish():
                             yield event
+                        lease.done = True
                         done = structs.replace(piece, dropped_tokens=piece.dropped_tokens + prompt.dropped)
                         yield Finished(done, time.perf_counter_ns() - began, load_ns)
 
@@ -126,15 +165,16 @@ class Flow:
         except BadRequest:
             return None
 
-    async def _load(self, entry: ModelEntry, backend: str, wish: LoadWish) -> LoadedModel:
-        made: Backend = self.plugins.backends.get(backend, self.config.backends.get(backend, {}))
-        held = await anyio.to_thread.run_sync(self.catalog.hold, entry)
-        try:
-            return await made.load(entry, wish)
-        finally:
-            if held is not None:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(held.close)
+    def _asked(self, job: Job, facts: ModelFacts) -> Asked:
+        asking = Asking(
+            request_id=job.request_id,
+            endpoint=job.endpoint,
+            model=job.name,
+            address=job.client.address,
+            key=job.client.key,
+        )
+        lane: Lane = "load" if job.load_only or job.render_only else "generate"
+        return self.asked(job.entry, job.options, facts, lane, asking, job.keep_alive)
 
 
 def _generating(model: LoadedModel, job: Job) -> Generates:

@@ -8,17 +8,18 @@ from contextlib import aclosing
 from msgspec import structs
 
 from ..errors import BadRequest
-from ..job import Event, Finished, Job, Loaded, Message, Rendered, ToolCalls
+from ..job import NOBODY, Client, Event, Finished, Job, Loaded, Message, Rendered, ToolCalls, Waiting
 from ..output import Text, Thinking
 from ..wire import (
     DebugInfo,
     GenerateRequest,
     GenerateResponse,
+    ProgressResponse,
     utc_now,
 )
 from ..wire.images import decode_images
 from .fields import Known, begun, with_wishes
-from .replies import collected, joined_logprobs, last_fields, wire_logprobs
+from .replies import collected, joined_logprobs, last_fields, waiting_line, wire_logprobs
 
 __all__ = ["collect_generate", "generate_responses", "generate_single", "parse_generate"]
 
@@ -27,14 +28,14 @@ _TOKENS = 2**31
 """No vocabulary is larger. Which one it is, is known where the model is."""
 
 
-def parse_generate(request: GenerateRequest, known: Known, request_id: str) -> Job:
+def parse_generate(request: GenerateRequest, known: Known, request_id: str, client: Client = NOBODY) -> Job:
     """Check everything that can be checked before any work, in the protocol's order.
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
     images = decode_images(request.images or [])
     prompt, raw, context = request.prompt or "", bool(request.raw), request.context or []
-    job = begun(request, known, request_id, ENDPOINT, load_only=not prompt)
+    job = begun(request, known, request_id, client, ENDPOINT, load_only=not prompt)
     if job.unload:
         return job
     if raw and (request.template or request.system or context):
@@ -55,15 +56,19 @@ def parse_generate(request: GenerateRequest, known: Known, request_id: str) -> J
     )
 
 
-async def generate_responses(name: str, events: AsyncGenerator[Event, None]) -> AsyncGenerator[GenerateResponse, None]:
+async def generate_responses(
+    name: str, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[GenerateResponse | ProgressResponse, None]:
     """One response an event. A call of a tool, which nobody offered here, is left out."""
     async with aclosing(events):
         async for event in events:
-            if not isinstance(event, ToolCalls):
+            if isinstance(event, Waiting):
+                yield waiting_line(event)
+            elif not isinstance(event, ToolCalls):
                 yield _response(name, event)
 
 
-async def collect_generate(stream: AsyncGenerator[GenerateResponse, None]) -> GenerateResponse:
+async def collect_generate(stream: AsyncGenerator[GenerateResponse | ProgressResponse, None]) -> GenerateResponse:
     """The whole answer as one response: the last one's facts with all text."""
     parts = await collected(stream)
     return structs.replace(
@@ -103,5 +108,5 @@ def _response(name: str, event: Event) -> GenerateResponse:
         case Finished():
             last = last_fields(event)
             return GenerateResponse(model=name, created_at=utc_now(), response="", context=event.done.context, **last)
-        case ToolCalls():
-            raise AssertionError("calls are left out by `generate_responses`")
+        case ToolCalls() | Waiting():
+            raise AssertionError("`generate_responses` does without them")

@@ -15,7 +15,7 @@ import anyio.to_thread
 from msgspec import structs
 
 from ..errors import BadRequest, ModelNotFound, NotFound, RemudaError
-from ..model import Catalog, ModelEntry, ModelFacts, ModelName, parse_name
+from ..model import Catalog, ModelEntry, ModelName, parse_name
 from ..model.catalog import CONFIGURED
 from ..model.manifest import BadManifest
 from ..model.source import without_source
@@ -25,6 +25,7 @@ from ..wire import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Details,
     ProgressResponse,
     ShowRequest,
     ShowResponse,
@@ -39,7 +40,7 @@ from .flow import Flow
 from .show import show
 from .stream import ResponseStream, last, primed
 
-__all__ = ["Library", "describe"]
+__all__ = ["Library", "of_loaded"]
 
 _log = logging.getLogger("remuda.pipeline")
 _MOST_REPEATED: Final = 200
@@ -79,8 +80,8 @@ class Library:
                 pass
 
     async def delete(self, request: DeleteRequest) -> None:
-        """Requests that run with the model go on."""
-        await anyio.to_thread.run_sync(self._delete, request.asked)
+        """Requests that run with the model go on; after the last of them it leaves the memory, too."""
+        self._flow.herd.dismiss(await anyio.to_thread.run_sync(self._delete, request.asked))
 
     async def create(self, request: CreateRequest) -> Progress:
         await anyio.to_thread.run_sync(lambda: self._free(parse_name(request.asked)))
@@ -92,7 +93,7 @@ class Library:
 
     async def pulled(self, text: str) -> AsyncGenerator[ProgressResponse, None]:
         """The progress of a pull that an answer waits for. Raises `ModelNotFound` if there is no such model."""
-        name = await anyio.to_thread.run_sync(self._pulled, text)
+        name = await anyio.to_thread.run_sync(self._missed, text)
         try:
             async with aclosing(self._transfers.pull(name)) as progress:
                 async for line in progress:
@@ -121,22 +122,21 @@ class Library:
             raise BadRequest(f'destination "{_cut(target)}" is invalid') from None
         return entry, name if name.key == entry.name.key else self._free(name)
 
-    def _delete(self, text: str) -> None:
+    def _delete(self, text: str) -> ModelName:
         try:
             name = self._named(text)
         except BadRequest as error:
             raise BadRequest(f'name "{_cut(text)}" is invalid' if text.strip() else error.message) from None
-        if (taken := self._taken(name)) is not None:
-            raise BadRequest(_refusal(taken, "deleted"))
+        self._refuse(name, "deleted")
         try:
             self._store.delete(name)
         except ModelNotFound:
             raise ModelNotFound(_cut(text)) from None
+        return name
 
     def _free(self, name: ModelName) -> ModelName:
         """`name` as the store writes it, for a model to be made. Raises `BadRequest` if it is taken."""
-        if (taken := self._taken(name)) is not None:
-            raise BadRequest(_refusal(taken, "replaced"))
+        self._refuse(name, "replaced")
         return self._store.cased(name)
 
     def _pulled(self, text: str) -> ModelName:
@@ -144,16 +144,33 @@ class Library:
 
     def _pushed(self, text: str) -> ModelName:
         name = self._named(text)
-        if (taken := self._taken(name)) is not None:
-            raise BadRequest(_refusal(taken, "pushed"))
+        self._refuse(name, "pushed")
         return name
 
+    def _missed(self, text: str) -> ModelName:
+        """The model to be pulled for a request that names it, or an alias of it."""
+        name = self._named(text)
+        return self._free(self._catalog.alias(name) or name)
+
     def _named(self, text: str) -> ModelName:
-        """The name that `text` has in the store, or would have. `X:local` is X, unless there is a model of that tag."""
+        """The name that `text` has in the store, or would have. `X:local` is X, unless there is a model of that tag.
+
+        An alias has its own name here, not that of its model.
+        """
         try:
-            return self._catalog.find(text).name
+            return self._catalog.named(text)
         except (ModelNotFound, BadManifest):
             return self._store.cased(parse_name(without_source(text)))
+
+    def _refuse(self, name: ModelName, deed: str) -> None:
+        """Raises `BadRequest` if `name` is an alias, or that of a model outside the store."""
+        if (target := self._catalog.alias(name)) is not None:
+            raise BadRequest(
+                f"'{name}' is an alias of '{target}' in the configuration and cannot be {deed}: "
+                "use the model's own name, or take the alias out of the configuration"
+            )
+        if (taken := self._taken(name)) is not None:
+            raise BadRequest(_refusal(taken, deed))
 
     def _taken(self, name: ModelName) -> ModelEntry | None:
         """The model outside the store that answers to `name`; a shipped one steps back for one of the store."""
@@ -163,20 +180,22 @@ class Library:
         return fixed if self._store.state(self._store.cased(name)) is None else None
 
 
-def describe(catalog: Catalog, entry: ModelEntry) -> tuple[ModelFacts, str] | None:
-    """Facts and digest; None, and a line in the log, when the weights cannot be read. Blocking."""
+def of_loaded(catalog: Catalog, entry: ModelEntry) -> tuple[Details, int, str]:
+    """Details, bytes of weights and digest of a model that is in memory, although its files may be gone by now: of what
+    cannot be read any more only the format. Blocking."""
     try:
-        return catalog.facts(entry), catalog.digest(entry)
-    except RemudaError as error:
-        _log.warning("%s is not listed: %s", entry.name, error)
-        return None
+        facts = catalog.facts(entry)
+        return facts.details, facts.size, catalog.digest(entry)
+    except RemudaError:
+        return Details(format=entry.format), 0, ""
 
 
 def _tag(catalog: Catalog, entry: ModelEntry) -> tuple[int, TagsModel] | None:
-    described = describe(catalog, entry)
-    if described is None:
+    try:
+        facts, digest = catalog.facts(entry), catalog.digest(entry)
+    except RemudaError as error:
+        _log.warning("%s is not listed: %s", entry.name, error)
         return None
-    facts, digest = described
     details = TagsDetails(
         **structs.asdict(facts.details),
         context_length=facts.context_length,

@@ -1,11 +1,11 @@
-"""`[models]` of the configuration."""
+"""`[models]` of the configuration as entries of the catalog."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import ModelConfig
+from ..config import ModelConfig, dotted
 from ..errors import BadRequest, ConfigError
 from ..model import ModelEntry, parse_name
 from ..wire import parse_options
@@ -14,22 +14,26 @@ __all__ = ["configured_models"]
 
 
 def configured_models(models: Mapping[str, ModelConfig]) -> list[ModelEntry]:
-    """`[models]` of the configuration as entries. Raises `ConfigError` that names the key."""
+    """Raises `ConfigError` that names the key. Looks for the files."""
     return [_configured(name, model) for name, model in models.items()]
 
 
 def _configured(text: str, model: ModelConfig) -> ModelEntry:
+    key = dotted(("models", text))
     try:
         name = parse_name(text)
+    except BadRequest as error:
+        raise ConfigError(f"{key}: {error}") from None
+    try:
         options, unknown = parse_options(model.options)
     except BadRequest as error:
-        raise ConfigError(f"models.{text!r}: {error}") from None
+        raise ConfigError(f"{key}.options: {error}") from None
     if unknown:
-        raise ConfigError(f"models.{text!r}.options: unknown option {unknown[0]!r}")
+        raise ConfigError(f"{key}.options: unknown option {unknown[0]!r}")
     return ModelEntry(
         name=name,
-        weights=_file(model.path, f"models.{text!r}.path"),
-        projector=_file(model.projector, f"models.{text!r}.projector") if model.projector else None,
+        weights=_file(model.path, f"{key}.path"),
+        projector=_file(model.projector, f"{key}.projector") if model.projector else None,
         format=model.format,
         backend=model.backend,
         template=model.template,

@@ -14,9 +14,10 @@ from typing import TypeVar
 import anyio.to_thread
 from msgspec import Struct
 
+from ..backend import ModelStats
 from ..config import Config, is_loopback
 from ..errors import ModelNotFound
-from ..job import Job
+from ..job import NOBODY, Client, Job
 from ..model import Catalog
 from ..model.store import Store
 from ..model.transfer import TransferPolicy, Transfers
@@ -34,6 +35,7 @@ from ..wire import (
     ProgressResponse,
     PsModel,
     PsResponse,
+    PsWaiting,
     TagsResponse,
     local_time,
     parse_keep_alive,
@@ -44,8 +46,9 @@ from .embed import embed, embeddings
 from .fields import Known
 from .flow import Flow
 from .generate import collect_generate, generate_responses, generate_single, parse_generate
-from .library import Library, describe
+from .library import Library, of_loaded
 from .models import configured_models
+from .readiness import Readiness
 from .stream import ResponseStream, last, primed
 
 __all__ = ["Pipeline"]
@@ -66,16 +69,21 @@ class Pipeline:
         entries = {entry.name.key: entry for entry in (*plugins.models.values(), *configured_models(config.models))}
         self.store = Store(config.store.root, prune=config.store.prune)
         self.catalog = Catalog(entries.values(), self.store, parsers=frozenset(plugins.parsers.names()))
+        self.catalog.set_aliases(config.aliases)
+        self._warn_of_routes(config)
         self.transfers = Transfers(self.store, _policy(config))
         self.flow = Flow(config, plugins, self.catalog)
         creator = Creator(self.catalog, self.transfers, plugins, config)
         self.library = Library(self.flow, self.store, self.transfers, creator)
         self._known = Known(self.catalog, frozenset(plugins.formats.names()))
         self._sweeping: asyncio.Task[None] | None = None
+        self.readiness = Readiness(config.residency.preload, config.server.ready_model, self._preload, self._prove)
 
     def start(self) -> None:
-        """Begin to clean up the store. Nothing waits for it, and nothing fails with it."""
+        """Begin to clean up the store and to load the models that shall be there. Nothing waits for it or fails with
+        it."""
         self._sweeping = asyncio.create_task(self._sweep())
+        self.readiness.start()
 
     async def _sweep(self) -> None:
         try:
@@ -84,47 +92,50 @@ class Pipeline:
             _log.exception("the store could not be cleaned up")
 
     async def generate(
-        self, request: GenerateRequest, *, request_id: str
+        self, request: GenerateRequest, *, request_id: str, client: Client = NOBODY
     ) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
         """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
 
-        With `auto_pull`, a stream for a model that was not there begins with the progress of its pull.
+        With `auto_pull`, a stream for a model that was not there begins with the progress of its pull; with
+        `request.progress`, with how long the wait is.
         Raises `RemudaError` before the first item; the stream may raise one later.
         """
 
-        async def answer(job: Job) -> GenerateResponse | ResponseStream[GenerateResponse]:
+        async def answer(job: Job) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
             if job.unload:
-                await self.flow.resident(job.entry).leave()
+                await self.flow.unload(job.entry)
                 return generate_single(job.name, "unload")
             stream = generate_responses(job.name, self.flow.run(job))
             return await (collect_generate(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_generate, request, self._known, request_id)
+        parse = partial(parse_generate, request, self._known, request_id, client)
         return await self._answered(request, parse, answer, load_only=not request.prompt)
 
     async def chat(
-        self, request: ChatRequest, *, request_id: str
+        self, request: ChatRequest, *, request_id: str, client: Client = NOBODY
     ) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
         """As `generate`, for a conversation."""
 
-        async def answer(job: Job) -> ChatResponse | ResponseStream[ChatResponse]:
+        async def answer(job: Job) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
             if job.unload:
-                await self.flow.resident(job.entry).leave()
+                await self.flow.unload(job.entry)
                 return chat_single(job.name, "unload")
             stream = chat_responses(job.name, self.flow.run(job))
             return await (collect_chat(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_chat, request, self._known, request_id)
+        parse = partial(parse_chat, request, self._known, request_id, client)
         return await self._answered(request, parse, answer, load_only=not request.messages)
 
-    async def embed(self, request: EmbedRequest, *, request_id: str) -> EmbedResponse:
+    async def embed(self, request: EmbedRequest, *, request_id: str, client: Client = NOBODY) -> EmbedResponse:
         """Raises `RemudaError`. Cancelling stops the work behind it."""
-        work = partial(embed, request, self.flow, self._known, request_id)
+        work = partial(embed, request, self.flow, self._known, request_id, client)
         return await self._embedded(request, work, load_only=not request.input)
 
-    async def embeddings(self, request: EmbeddingsRequest, *, request_id: str) -> EmbeddingsResponse:
+    async def embeddings(
+        self, request: EmbeddingsRequest, *, request_id: str, client: Client = NOBODY
+    ) -> EmbeddingsResponse:
         """As `embed`, for one text."""
-        work = partial(embeddings, request, self.flow, self._known, request_id)
+        work = partial(embeddings, request, self.flow, self._known, request_id, client)
         return await self._embedded(request, work, load_only=not request.prompt)
 
     async def tags(self) -> TagsResponse:
@@ -132,10 +143,23 @@ class Pipeline:
         return await self.library.tags()
 
     async def ps(self) -> PsResponse:
-        """The models in memory, longest remaining first."""
-        return PsResponse([model for each in self.flow.herd.loaded() if (model := await self._running(each))])
+        """The models in memory, longest remaining first, and the requests that wait."""
+        running = await asyncio.gather(*map(self._running, self.flow.herd.residents()))
+        waiting = [
+            PsWaiting(model=str(each.entry.name), position=each.position, seconds=round(each.seconds, 3))
+            for each in self.flow.herd.queued()
+        ]
+        return PsResponse(running, waiting)
+
+    def reload(self, config: Config) -> None:
+        """Go on with another configuration, as far as `remuda.config.reloadable` lets it differ. Loaded models stay."""
+        self.config = config
+        self.catalog.set_aliases(config.aliases)
+        self._warn_of_routes(config)
+        self.flow.reload(config)
 
     async def close(self) -> None:
+        await self.readiness.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait((self._sweeping,))
@@ -148,7 +172,7 @@ class Pipeline:
         self,
         request: GenerateRequest | ChatRequest,
         parse: Callable[[], Job],
-        answer: Callable[[Job], Awaitable[Response | ResponseStream[Response]]],
+        answer: Callable[[Job], Awaitable[Response | ResponseStream[Response | ProgressResponse]]],
         *,
         load_only: bool,
     ) -> Response | ResponseStream[Response | ProgressResponse]:
@@ -177,35 +201,47 @@ class Pipeline:
         await last(self.library.pulled(request.model or ""))
         return await work()
 
+    def _warn_of_routes(self, config: Config) -> None:
+        """A backend may be missing only because its plugin is broken: no reason to serve nothing at all."""
+        known = self.plugins.backends.names()
+        for number, route in enumerate(config.routes):
+            if route.backend not in known:
+                there = ", ".join(known) or "none"
+                _log.error("routes[%d].backend: there is no backend %r; there are: %s", number, route.backend, there)
+
+    async def _preload(self, name: str) -> None:
+        await self.generate(GenerateRequest(model=name, stream=False), request_id="preload")
+
+    async def _prove(self, name: str) -> None:
+        request = GenerateRequest(model=name, prompt="a", raw=True, stream=False, options={"num_predict": 1})
+        await self.generate(request, request_id="readyz")
+
     def _pulls(self, request: _Asking, load_only: bool) -> bool:
         """Whether a missing model is to be pulled; to unload it there is no need."""
         return self.config.auto_pull and not (load_only and parse_keep_alive(request.keep_alive) == 0)
 
-    async def _running(self, resident: Resident) -> PsModel | None:
-        model = resident.model
-        described = await anyio.to_thread.run_sync(describe, self.catalog, resident.entry)
-        if model is None or described is None:
-            return None
-        facts, digest = described
-        stats = await model.stats()
+    async def _running(self, resident: Resident) -> PsModel:
+        details, size, digest = await anyio.to_thread.run_sync(of_loaded, self.catalog, resident.entry)
+        stats = await resident.model.stats() if resident.model is not None else ModelStats()
         return PsModel(
             name=str(resident.entry.name),
             model=str(resident.entry.name),
-            size=stats.size or facts.size,
+            size=stats.size or resident.size or size,
             digest=digest,
-            details=facts.details,
+            details=details,
             expires_at=local_time(resident.expires_at),
             size_vram=stats.size_vram,
-            context_length=model.context,
+            context_length=resident.context,
             running=stats.running,
-            waiting=stats.waiting,
+            waiting=resident.waiting + stats.waiting,
+            state=resident.state,
         )
 
 
 async def _then(
     pulled: AsyncGenerator[ProgressResponse, None],
     parse: Callable[[], Job],
-    answer: Callable[[Job], Awaitable[Response | ResponseStream[Response]]],
+    answer: Callable[[Job], Awaitable[Response | ResponseStream[Response | ProgressResponse]]],
 ) -> AsyncGenerator[Response | ProgressResponse, None]:
     async with aclosing(pulled):
         async for line in pulled:
@@ -235,4 +271,4 @@ def _policy(config: Config) -> TransferPolicy:
 
 def _is_whole(request: GenerateRequest | ChatRequest, job: Job) -> bool:
     """Whether the answer is one object: as asked, or because there is only one."""
-    return request.stream is False or job.load_only or job.render_only
+    return request.stream is False or ((job.load_only or job.render_only) and not job.progress)

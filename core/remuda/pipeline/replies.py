@@ -7,11 +7,11 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from ..errors import EngineError
-from ..job import Finished
+from ..job import Finished, Waiting
 from ..output import TokenLogprob
-from ..wire import ChatResponse, GenerateResponse, Logprob, TopLogprob
+from ..wire import ChatResponse, GenerateResponse, Logprob, ProgressResponse, TopLogprob
 
-__all__ = ["collected", "joined_logprobs", "last_fields", "wire_logprobs"]
+__all__ = ["collected", "joined_logprobs", "last_fields", "waiting_line", "wire_logprobs"]
 
 Response = TypeVar("Response", GenerateResponse, ChatResponse)
 
@@ -34,10 +34,17 @@ def last_fields(event: Finished) -> dict[str, Any]:
     }
 
 
-async def collected(stream: AsyncGenerator[Response, None]) -> list[Response]:
+def waiting_line(event: Waiting) -> ProgressResponse:
+    if event.loading is None:
+        return ProgressResponse(status="waiting", position=event.position)
+    done = int(event.size * event.loading)
+    return ProgressResponse(status="loading model", total=event.size, completed=done, position=event.position)
+
+
+async def collected(stream: AsyncGenerator[Response | ProgressResponse, None]) -> list[Response]:
     """All responses of a stream, at least one. Raises `EngineError` for a stream without an end."""
     async with aclosing(stream):
-        parts = [part async for part in stream]
+        parts = [part async for part in stream if not isinstance(part, ProgressResponse)]
     if not parts:
         raise EngineError("the model gave no answer")
     if not parts[-1].done and parts[-1].debug_info is None:

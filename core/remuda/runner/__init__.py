@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .backend import EngineBackend
+from .backend import EngineBackend, on_load_progress
 from .model import RunnerModel
 
-__all__ = ["EngineBackend", "RunnerModel"]
+__all__ = ["EngineBackend", "RunnerModel", "on_load_progress"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import ClassVar
 
 from ..backend import Backend, LoadWish
@@ -10,7 +12,11 @@ from ..model.entry import ModelEntry
 from .frames import Load
 from .model import RunnerModel
 
-__all__ = ["EngineBackend"]
+__all__ = ["EngineBackend", "on_load_progress"]
+
+on_load_progress: ContextVar[Callable[[float], None] | None] = ContextVar("on_load_progress", default=None)
+"""Whoever calls `EngineBackend.load` may set this round the call: it is told how much is done, 0 to 1, from the event
+loop and at most ten times a second, and must not raise. `Backend.load` has no place for it: only engines tell."""
 
 
 class EngineBackend(Backend):
@@ -23,6 +29,16 @@ class EngineBackend(Backend):
     environment: ClassVar[dict[str, str]] = {}
     """Variables for the runner's process, where the server's own environment does not set them."""
 
+    stall_timeout: float = 60.0
+    """Seconds that a loaded model with work to do may give no sign of life before its process is ended.
+
+    This and the next may be set on the instance at any time, and count for models that are loaded too; infinity is no
+    bound."""
+    load_timeout: float = 300.0
+    """Seconds that a load may go on without getting further."""
+    runner_memory: int = 0
+    """Bytes of address space that the process of a model loaded from now on may have; 0 is no bound."""
+
     async def load(self, model: ModelEntry, wish: LoadWish) -> RunnerModel:
         spec = LoadSpec(
             name=str(model.name),
@@ -34,4 +50,10 @@ class EngineBackend(Backend):
             adapters=[str(adapter) for adapter in model.adapters],
             settings=self.settings,
         )
-        return await RunnerModel.start(Load(self.engine, spec, self.hint), self.environment)
+        return await RunnerModel.start(
+            Load(self.engine, spec, self.hint, memory=self.runner_memory),
+            self.environment,
+            stall_timeout=lambda: self.stall_timeout,
+            load_timeout=lambda: self.load_timeout,
+            on_progress=on_load_progress.get(),
+        )

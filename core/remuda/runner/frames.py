@@ -1,9 +1,9 @@
 """What a server and its runner say to each other: msgpack frames over a socket pair.
 
 A frame is a four-byte big-endian length and that many bytes of msgpack. Down go `Load`, then `Submit`, `Embed`,
-`Cancel` and `Ask` in any order; up come `Loaded` or `LoadRefused`, then `Batch`es, one for each step with the news of
-all sequences, and `Answer`s. Closing the socket ends the runner, and a runner's end closes the socket: either side
-knows of the other's death without asking.
+`Cancel` and `Ask` in any order; up come `LoadProgress`, `Loaded` or `LoadRefused`, then `Batch`es, one for each step
+with the news of all sequences, `Answer`s, and a `Beat` where work goes on without news. Closing the socket ends the
+runner, and a runner's end closes the socket: either side knows of the other's death without asking.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from ..backend import Done, EmbedJob, GenerateJob, ModelStats
 from ..engine import LoadSpec
-from ..errors import RemudaError
+from ..errors import RemudaError, without_paths
 from ..output import TokenLogprob
 
 __all__ = [
@@ -26,12 +26,14 @@ __all__ = [
     "Answer",
     "Ask",
     "Batch",
+    "Beat",
     "Cancel",
     "Down",
     "Embed",
     "FrameError",
     "FrameReader",
     "Load",
+    "LoadProgress",
     "LoadRefused",
     "Loaded",
     "News",
@@ -65,6 +67,10 @@ class Load(Struct, frozen=True, tag="load"):
     spec: LoadSpec
     hint: str = ""
     """How to install what the engine imports."""
+    beat: float = 1.0
+    """Seconds of silence while it works after which the runner says that it is alive."""
+    memory: int = 0
+    """Bytes of address space that it may have; 0 is no bound."""
 
 
 class Submit(Struct, frozen=True, tag="submit"):
@@ -90,15 +96,25 @@ class Ask(Struct, frozen=True, tag="ask"):
     """Neither: only the statistics are wanted."""
 
 
+class LoadProgress(Struct, frozen=True, tag="progress"):
+    fraction: float
+    """From 0 to 1."""
+
+
 class Loaded(Struct, frozen=True, tag="loaded"):
     context: int
+    parallel: int
     stats: ModelStats
     embeds: bool = False
     """Whether it gives embeddings."""
+    unconfined: str = ""
+    """Why the network could not be closed to the process; empty if it is."""
 
 
 class LoadRefused(Struct, frozen=True, tag="refused"):
     message: str
+    reason: Literal["failed", "memory", "missing"] = "failed"
+    """"memory" was wanting, or the engine is "missing" on this machine."""
 
 
 class SeqText(Struct, frozen=True, tag="t", array_like=True):
@@ -123,7 +139,7 @@ def failure(id: int, error: Exception) -> SeqFailed:
     """What the client is told when a request cannot be taken."""
     if isinstance(error, RemudaError):
         return SeqFailed(id, error.status, str(error))
-    return SeqFailed(id, 500, f"the engine refused the request: {error or repr(error)}")
+    return SeqFailed(id, 500, f"the engine refused the request: {without_paths(str(error) or repr(error))}")
 
 
 class SeqVectors(Struct, frozen=True, tag="v", array_like=True):
@@ -144,6 +160,10 @@ class Batch(Struct, frozen=True, tag="batch"):
     news: list[News]
 
 
+class Beat(Struct, frozen=True, tag="beat"):
+    """The work goes on. Inside the runner: some of the work that comes before a step was done."""
+
+
 class Answer(Struct, frozen=True, tag="answer"):
     id: int
     tokens: list[int] = field(default_factory=list[int])
@@ -153,7 +173,7 @@ class Answer(Struct, frozen=True, tag="answer"):
 
 
 Down = Load | Submit | Embed | Cancel | Ask
-Up = Loaded | LoadRefused | Batch | Answer
+Up = LoadProgress | Loaded | LoadRefused | Batch | Beat | Answer
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DOWN = msgspec.msgpack.Decoder(Down)

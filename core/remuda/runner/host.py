@@ -3,32 +3,40 @@
     python -P -m remuda.runner.host FD PARENT
 
 The main thread runs the engine and sends. Between two steps it does what `Intake` has made ready: it queues requests
-(first come, first served), cancels, answers; and it computes one micro-batch of what is to be embedded.
+(first come, first served), cancels, answers; and it computes one micro-batch of what is to be embedded. Where that
+leaves nothing to send for a while, it says that it is alive.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 import sys
+import threading
+import time
 from collections import deque
 from typing import cast
 
 from ..backend import ModelStats
-from ..engine import Ended, Engine, Event, LoadSpec, Piece, PromptRead
-from ..errors import LoadFailed, RemudaError
-from .confine import die_with_parent
+from ..engine import Ended, Engine, Event, Piece, PromptRead
+from ..errors import LoadFailed, OutOfMemory, RemudaError, without_paths
+from .confine import confine, limit_memory
 from .embedding import EmbedQueue, EmbedSession
 from .frames import (
     Answer,
     Ask,
     Batch,
+    Beat,
+    Load,
     Loaded,
+    LoadProgress,
     LoadRefused,
     News,
     SeqDone,
     SeqFailed,
     SeqText,
+    Up,
     failure,
     pack,
 )
@@ -37,17 +45,25 @@ from .session import Session
 
 __all__ = ["Host", "main"]
 
+_PROGRESS_EVERY = 0.1
+"""Seconds at least between two words about a load."""
+_NOT_MAPPED = "failed to map segment"
+"""What the C library says of a module of native code when there is no memory for it."""
+
 
 class Host:
     """The loop. `run` returns when the engine refused to load or the socket is closed."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: socket.socket, unconfined: str = "") -> None:
+        self._sock, self._unconfined = sock, unconfined
         self._intake = Intake(sock)
         self._waiting: deque[Session] = deque()
         self._live: dict[int, Session] = {}
         self._embeds = EmbedQueue()
         self._steps = 0
+        self._beat, self._sent = 1.0, 0.0
+        self._loading = threading.Lock()
+        """Held by whoever sends while the model is loaded, and for ever after by nobody else than this thread."""
 
     def run(self) -> None:
         try:
@@ -61,18 +77,51 @@ class Host:
     def _load(self) -> Engine | None:
         """The engine; None when it refused, which the server has been told then."""
         load = self._intake.load()
+        self._beat = load.beat
+        if load.memory:
+            limit_memory(load.memory)
         try:
-            engine = _load(load.engine, load.spec)
+            engine = self._make(load)
         except ImportError as error:
+            if _NOT_MAPPED in str(error):
+                return self._refuse_for_memory(load)
             hint = f"; install it with: {load.hint}" if load.hint else ""
-            self._send(LoadRefused(f"the engine of this model is not installed here ({error}){hint}"))
+            words = f"the engine of this model is not installed here ({without_paths(str(error))}){hint}"
+            self._send(LoadRefused(words, "missing"))
             return None
+        except MemoryError:
+            return self._refuse_for_memory(load)
         except RemudaError as error:
-            self._send(LoadRefused(str(error)))
+            self._send(LoadRefused(str(error), "memory" if isinstance(error, OutOfMemory) else "failed"))
             return None
         self._intake.open(engine)
-        self._send(Loaded(engine.context, self._stats(engine), engine.embed_most > 0))
+        embeds = engine.embed_most > 0
+        self._send(Loaded(engine.context, engine.parallel, self._stats(engine), embeds, self._unconfined))
         return engine
+
+    def _refuse_for_memory(self, load: Load) -> None:
+        self._send(LoadRefused(f"{load.spec.name} could not be loaded: there is not enough memory", "memory"))
+
+    def _make(self, load: Load) -> Engine:
+        module, _, attribute = load.engine.partition(":")
+        try:
+            engine = cast(type[Engine], getattr(importlib.import_module(module), attribute))
+        except AttributeError as error:
+            raise LoadFailed(f"the engine {load.engine!r} does not exist: {error}") from None
+        engine.progress = self._progress
+        try:
+            return engine.load(load.spec)
+        finally:
+            self._loading.acquire()
+
+    def _progress(self, fraction: float) -> None:
+        """In place of `Engine.progress`. Whoever calls it from another thread must not get between two frames."""
+        if self._loading.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._sent >= _PROGRESS_EVERY:
+                    self._send(LoadProgress(max(0.0, min(1.0, fraction))))
+            finally:
+                self._loading.release()
 
     def _serve(self, engine: Engine) -> bool:
         """Do all that has arrived, then one step. False when nothing will come any more."""
@@ -97,6 +146,8 @@ class Host:
             self._steps += 1
         if news:
             self._send(Batch(news))
+        elif time.monotonic() - self._sent >= self._beat:
+            self._send(Beat())
         return True
 
     def _handle(self, engine: Engine, arrival: Arrival, news: list[News]) -> None:
@@ -110,6 +161,8 @@ class Host:
             self._send(arrival)
         elif isinstance(arrival, Ask):
             self._send(self._answer(engine, arrival))
+        elif isinstance(arrival, Beat):
+            return
         elif self._live.pop(arrival.id, None) is not None:
             engine.cancel(arrival.id)
         elif not self._embeds.cancel(arrival.id):
@@ -168,8 +221,9 @@ class Host:
             steps=self._steps,
         )
 
-    def _send(self, message: Loaded | LoadRefused | Batch | Answer) -> None:
+    def _send(self, message: Up) -> None:
         self._sock.sendall(pack(message))
+        self._sent = time.monotonic()
 
 
 def _tail(engine: Engine, session: Session, tails: dict[int, bytes]) -> bytes:
@@ -183,22 +237,17 @@ def _tail(engine: Engine, session: Session, tails: dict[int, bytes]) -> bytes:
     return tails[sequence.id] if sequence.id in tails else engine.complete(sequence.id)
 
 
-def _load(path: str, spec: LoadSpec) -> Engine:
-    module, _, attribute = path.partition(":")
-    try:
-        engine = cast(type[Engine], getattr(importlib.import_module(module), attribute))
-    except AttributeError as error:
-        raise LoadFailed(f"the engine {path!r} does not exist: {error}") from None
-    return engine.load(spec)
-
-
 def main() -> None:
-    die_with_parent(int(sys.argv[2]))
+    unconfined = confine(int(sys.argv[2]))
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         try:
-            Host(sock).run()
+            Host(sock, unconfined).run()
         except (BrokenPipeError, ConnectionResetError):
             return
+        except (MemoryError, OutOfMemory):
+            # Nothing that needs any: neither a traceback nor the ends of other threads.
+            os.write(2, b"out of memory\n")
+            os._exit(1)
 
 
 if __name__ == "__main__":

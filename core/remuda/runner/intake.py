@@ -12,15 +12,16 @@ import os
 import queue
 import socket
 import threading
+import time
 
 from ..engine import Engine
 from .embedding import EmbedSession
-from .frames import Answer, Ask, Cancel, Down, Embed, Load, SeqFailed, Submit, failure, receive, unpack_down
+from .frames import Answer, Ask, Beat, Cancel, Down, Embed, Load, SeqFailed, Submit, failure, receive, unpack_down
 from .session import Session
 
 __all__ = ["Arrival", "Intake", "answer_tokens"]
 
-Arrival = Session | EmbedSession | SeqFailed | Answer | Cancel | Ask
+Arrival = Session | EmbedSession | SeqFailed | Answer | Cancel | Ask | Beat
 """What the engine's thread is given."""
 
 _CLOSE_SECONDS = 0.5
@@ -40,6 +41,7 @@ class Intake:
         self._lock = threading.Lock()
         self._untaken: set[int] = set()
         """Requests that are neither sessions yet nor cancelled."""
+        self._beat, self._beaten = 1.0, 0.0
         threading.Thread(target=self._read, name="frames", daemon=True).start()
 
     @property
@@ -49,7 +51,9 @@ class Intake:
 
     def load(self) -> Load:
         """The first frame."""
-        return self._loads.get()
+        load = self._loads.get()
+        self._beat = load.beat
+        return load
 
     def open(self, engine: Engine) -> None:
         """From now on requests are taken, for `engine`."""
@@ -94,10 +98,18 @@ class Intake:
     def _session(self, asked: Submit | Embed, engine: Engine) -> Session | EmbedSession | SeqFailed:
         try:
             if isinstance(asked, Embed):
-                return EmbedSession(asked.id, asked.job, engine, lambda: asked.id in self._untaken)
+                return EmbedSession(asked.id, asked.job, engine, lambda: self._wanted(asked.id))
             return Session(asked.id, asked.job, engine)
         except Exception as error:
             return failure(asked.id, error)
+
+    def _wanted(self, id: int) -> bool:
+        """Whether nobody has cancelled this one. Asked before each of its texts: thousands of them are no silence."""
+        now = time.monotonic()
+        if now - self._beaten >= self._beat:
+            self._beaten = now
+            self.inbox.put(Beat())
+        return id in self._untaken
 
     def _deliver(self, id: int, arrival: Session | EmbedSession | SeqFailed) -> None:
         with self._lock:

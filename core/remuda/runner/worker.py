@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import EngineError
-from .confine import die_with_parent, limit_memory
+from .confine import confine, limit_memory
 from .frames import FrameError, pack, receive
 from .process import Child
 
@@ -133,7 +133,7 @@ class _Link(Generic[Answer]):
 
 def serve(question: type[Question], answer: Callable[[Question], Struct], *, memory: int) -> None:
     """The child's life: answer questions until the server closes the socket. `memory` in bytes."""
-    die_with_parent(int(sys.argv[2]))
+    confine(int(sys.argv[2]))
     limit_memory(memory)
     decoder = msgspec.msgpack.Decoder(question)
     with socket.socket(fileno=int(sys.argv[1])) as sock:

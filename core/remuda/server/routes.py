@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from msgspec import Struct
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..errors import NotBuilt
+from ..job import Client
 from ..wire import (
     ChatRequest,
     CopyRequest,
@@ -26,6 +27,7 @@ from ..wire import (
     VersionResponse,
     decode,
 )
+from .client import client_of
 from .drain import Drain
 from .exchange import current_exchange
 from .replies import PLAIN_JSON, empty_response, json_response
@@ -100,21 +102,23 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def generate() -> Response:
         exchange = current_exchange()
         wanted = await read_body(GenerateRequest)
-        reply = await drain.wait_for(pipeline.generate(wanted, request_id=exchange.request_id))
+        work = pipeline.generate(wanted, request_id=exchange.request_id, client=_client())
+        reply = await drain.wait_for(work)
         return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
     @routes.post("/api/chat")
     async def chat() -> Response:
         exchange = current_exchange()
         wanted = await read_body(ChatRequest)
-        reply = await drain.wait_for(pipeline.chat(wanted, request_id=exchange.request_id))
+        work = pipeline.chat(wanted, request_id=exchange.request_id, client=_client())
+        reply = await drain.wait_for(work)
         return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
     @routes.post("/api/embed")
     async def embed() -> Response:
         wanted = await read_body(EmbedRequest)
         request_id = current_exchange().request_id
-        reply = await drain.wait_for(pipeline.embed(wanted, request_id=request_id))
+        reply = await drain.wait_for(pipeline.embed(wanted, request_id=request_id, client=_client()))
         if len(reply.embeddings) < _MANY_VECTORS:
             return json_response(reply)
         return await asyncio.to_thread(json_response, reply)
@@ -123,7 +127,8 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def embeddings() -> Response:
         wanted = await read_body(EmbeddingsRequest)
         request_id = current_exchange().request_id
-        return json_response(await drain.wait_for(pipeline.embeddings(wanted, request_id=request_id)))
+        work = pipeline.embeddings(wanted, request_id=request_id, client=_client())
+        return json_response(await drain.wait_for(work))
 
 
 def _add_library(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
@@ -156,6 +161,10 @@ def _add_library(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
         if isinstance(reply, Struct):
             return json_response(reply, PLAIN_JSON)
         return ndjson_response(reply, current_exchange(), drain, marked=False)
+
+
+def _client() -> Client:
+    return client_of(cast(dict[str, Any], request.scope))
 
 
 async def read_body(type: type[T]) -> T:

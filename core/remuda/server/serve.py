@@ -26,6 +26,7 @@ from ..plugins import Plugins
 from .app import App, create_app
 from .connection import Connection, WatchedReader, hypercorn_config
 from .listen import BACKLOG, bind
+from .reload import Reload
 
 __all__ = ["run_server", "serve"]
 
@@ -137,11 +138,20 @@ class _Listener:
             del self._open[task]
 
 
-def run_server(config: Config, plugins: Plugins, on_ready: Callable[[str], None], *, app: App | None = None) -> int:
+def run_server(
+    config: Config,
+    plugins: Plugins,
+    on_ready: Callable[[str], None],
+    *,
+    app: App | None = None,
+    read_config: Callable[[], Config] | None = None,
+) -> int:
     """Serve in this thread, the main one, until SIGTERM or SIGINT; the exit status for the process.
 
     The first signal drains and returns 0. A second one ends the process within half a second, with 128 and the
-    signal's number as status. Raises `ConfigError` when the address cannot be used or the settings make no sense.
+    signal's number as status. SIGHUP reads the configuration anew with `read_config`, if that is given, and takes over
+    what can change while models stay loaded. Raises `ConfigError` when the address cannot be used or the settings make
+    no sense.
     """
     sock = bind(config)
     ended = threading.Event()
@@ -150,16 +160,24 @@ def run_server(config: Config, plugins: Plugins, on_ready: Callable[[str], None]
         # What is here now stays: no collection needs to walk over it again while tokens wait.
         gc.collect()
         gc.freeze()
-        return asyncio.run(_until_signal(app, sock, on_ready, ended))
+        return asyncio.run(_until_signal(app, sock, on_ready, ended, read_config))
     finally:
         ended.set()
         sock.close()
 
 
-async def _until_signal(app: App, sock: socket.socket, on_ready: Callable[[str], None], ended: threading.Event) -> int:
+async def _until_signal(
+    app: App,
+    sock: socket.socket,
+    on_ready: Callable[[str], None],
+    ended: threading.Event,
+    read_config: Callable[[], Config] | None,
+) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(app, sock, stop=stop, on_ready=on_ready))
+    if read_config is not None and hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, Reload(app, read_config).begin)
     received: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from werkzeug.routing import RoutingException
 from ..plugins import Plugins
 from .drain import Drain
 from .exchange import current_exchange
+from .health import health_routes
 from .replies import error_reply
 from .routes import native_routes
 from .shim import Application
@@ -38,6 +39,7 @@ def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain) -> Quart:
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, _render)
     app.register_blueprint(native_routes(pipeline, drain))
+    app.register_blueprint(health_routes(pipeline))
     for name, make in plugins.routes():
         _add_plugin(app, plugins, name, make, pipeline)
     return app

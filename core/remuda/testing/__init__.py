@@ -6,7 +6,20 @@ on a real socket.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .scripted import Script, ScriptedBackend, ScriptedEngine, ScriptedPlugin, write_script
-from .server import LiveServer
+
+if TYPE_CHECKING:
+    from .server import LiveServer
 
 __all__ = ["LiveServer", "Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
+
+
+def __getattr__(name: str) -> object:
+    """`LiveServer` when it is wanted: a runner that hosts the scripted engine has no use for a web framework."""
+    if name == "LiveServer":
+        from .server import LiveServer
+
+        return LiveServer
+    raise AttributeError(name)

@@ -18,18 +18,22 @@ from collections.abc import Iterable, Sequence as ListOf
 from pathlib import Path
 from typing import Literal
 
+import anyio.to_thread
 import msgspec
 from msgspec import Struct, structs
 
+from remuda.backend import Estimate, LoadWish, Measures
 from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Piece, PromptRead, Sequence
-from remuda.errors import BadRequest, EngineError, LoadFailed
+from remuda.errors import BadRequest, EngineError, LoadFailed, OutOfMemory
 from remuda.hookspecs import RegisterFactory, hookimpl
+from remuda.model import ModelEntry
 from remuda.output import Constraint, TokenLogprob
 from remuda.runner import EngineBackend
 
 __all__ = ["Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
 
-Fault = Literal["segv", "kill", "abort", "exit", "raise", "hang", "garbage", "fail", "nan"]
+Fault = Literal["segv", "kill", "abort", "exit", "raise", "oom", "hang", "stop", "garbage", "fail", "nan"]
+""""oom" is a `MemoryError`; "hang" goes on for ever, and "stop" stops the whole process (SIGSTOP)."""
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +50,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     delay: float = 0.0
     """Before each step."""
     load_delay: float = 0.0
+    load_steps: int = 0
+    """Parts of `load_delay`; progress is told after each."""
     tokenize_delay: float = 0.0
     """For each thousand characters of a prompt."""
     prompt_chunk: int = 512
@@ -54,6 +60,13 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sequences at once; 0 is what was asked for."""
     refuse: str = ""
     """Refuse to load with this message."""
+    oom_above: int = 0
+    """Refuse to load with a longer context than this, for want of memory; 0 never does."""
+    size: int = 1000
+    """Bytes that it says it holds."""
+    needs: int = 0
+    """Bytes that the backend estimates beforehand, and those for each token of all sequences."""
+    needs_per_token: int = 0
     embeds: int = 0
     """Numbers in the vector of a text: of its first tokens, then zeros. 0 for a model that gives no vectors."""
     embed_most: int = 8
@@ -62,6 +75,9 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens instead of the piece number `fault_at` of a sequence, and instead of the vectors of the micro-batch
     with the input of that number; at -1, while loading."""
     fault_at: int = 0
+    faults_left: str = ""
+    """The path of a file with a number, which every fault and refusal makes one less; at 0 all goes well. Empty: no
+    end of them."""
 
 
 class ScriptedEngine(Engine):
@@ -80,14 +96,16 @@ class ScriptedEngine(Engine):
 
     @classmethod
     def load(cls, spec: LoadSpec) -> ScriptedEngine:
-        try:
-            script = msgspec.json.decode(Path(spec.weights).read_bytes(), type=Script)
-        except (OSError, msgspec.DecodeError) as error:
-            raise LoadFailed(f"the script of {spec.name} cannot be read: {type(error).__name__}") from None
-        if script.refuse:
+        script = _read_script(Path(spec.weights), spec.name)
+        if 0 < script.oom_above < spec.context:
+            raise OutOfMemory(f"{spec.name} could not be loaded: no room for {spec.context} tokens")
+        if script.refuse and _fault_left(script):
             raise LoadFailed(script.refuse)
-        time.sleep(script.load_delay)
-        if script.fault_at < 0 and script.fault:
+        for step in range(max(1, script.load_steps)):
+            time.sleep(script.load_delay / max(1, script.load_steps))
+            if script.load_steps:
+                cls.progress((step + 1) / script.load_steps)
+        if script.fault_at < 0 and script.fault and _fault_left(script):
             _break(script.fault)
         return cls(script, spec)
 
@@ -136,7 +154,8 @@ class ScriptedEngine(Engine):
         script = self._script
         assert len(inputs) == 1 or (len(inputs) <= self.embed_most and sum(map(len, inputs)) <= self.embed_room)
         self._wake.wait(script.delay)
-        if script.fault and self._embedded <= script.fault_at < self._embedded + len(inputs):
+        due = self._embedded <= script.fault_at < self._embedded + len(inputs)
+        if script.fault and due and _fault_left(script):
             self._embedded += len(inputs)
             if script.fault == "fail":
                 raise EngineError("the script says so")
@@ -148,7 +167,7 @@ class ScriptedEngine(Engine):
         return [array("f", vector).tobytes() for vector in padded]
 
     def sizes(self) -> dict[str, int]:
-        return {"size": 1000, "size_vram": 0}
+        return {"size": self._script.size, "size_vram": 0}
 
     def _advance(self, reader: _Reader) -> Iterable[Event]:
         script, id = self._script, reader.sequence.id
@@ -158,7 +177,7 @@ class ScriptedEngine(Engine):
             if reader.read < prompt:
                 return
             yield PromptRead(id, prompt, 0, time.perf_counter_ns() - reader.began)
-        if script.fault and reader.told == script.fault_at:
+        if script.fault and reader.told == script.fault_at and _fault_left(script):
             if script.fault == "fail":
                 del self._live[id]
                 yield Failed(id, 500, "the script says so")
@@ -195,9 +214,31 @@ def _logprob(data: bytes, most: int | None) -> TokenLogprob | None:
     return TokenLogprob(data, own, [TokenLogprob(data, own), *others] if most else [])
 
 
+def _read_script(path: Path, name: str) -> Script:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Script)
+    except (OSError, msgspec.DecodeError) as error:
+        raise LoadFailed(f"the script of {name} cannot be read: {type(error).__name__}") from None
+
+
+def _fault_left(script: Script) -> bool:
+    """Whether this fault is still to happen; it counts as one."""
+    if not script.faults_left:
+        return True
+    file = Path(script.faults_left)
+    left = int(file.read_text())
+    file.write_text(str(max(0, left - 1)))
+    return left > 0
+
+
 def _break(fault: Fault) -> None:
     if fault == "raise":
         raise RuntimeError("the script says so")
+    if fault == "oom":
+        raise MemoryError
+    if fault == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if fault == "hang":
         threading.Event().wait()
     if fault == "exit":
@@ -210,11 +251,15 @@ def _break(fault: Fault) -> None:
     os.kill(os.getpid(), {"segv": signal.SIGSEGV, "kill": signal.SIGKILL, "abort": signal.SIGABRT}[fault])
 
 
-class ScriptedBackend(EngineBackend):
+class ScriptedBackend(EngineBackend, Measures):
     """Takes models of the format `scripted`."""
 
     formats = frozenset({"scripted"})
     engine = "remuda.testing.scripted:ScriptedEngine"
+
+    async def estimate(self, model: ModelEntry, wish: LoadWish) -> Estimate:
+        script = await anyio.to_thread.run_sync(_read_script, model.weights, str(model.name))
+        return Estimate(memory=script.needs + script.needs_per_token * wish.context * wish.parallel)
 
 
 class ScriptedPlugin:

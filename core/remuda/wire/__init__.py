@@ -27,7 +27,7 @@ from .manage import (
     TensorInfo,
     TransferRequest,
 )
-from .models import Details, PsModel, PsResponse, TagsDetails, TagsModel, TagsResponse, VersionResponse
+from .models import Details, PsModel, PsResponse, PsWaiting, TagsDetails, TagsModel, TagsResponse, VersionResponse
 from .options import ALIASES, RULES, OptionRule, Options, merge_options, parse_options
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "ProgressResponse",
     "PsModel",
     "PsResponse",
+    "PsWaiting",
     "ReplyMessage",
     "ShowMessage",
     "ShowRequest",

@@ -108,6 +108,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     debug_render_only: bool | None = field(default=None, name="_debug_render_only")
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    progress: bool | None = None
 
 
 class ReplyMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):

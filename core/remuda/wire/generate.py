@@ -33,6 +33,7 @@ class GenerateRequest(Struct, frozen=True, kw_only=True):
     debug_render_only: bool | None = field(default=None, name="_debug_render_only")
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    progress: bool | None = None
 
 
 class TopLogprob(Struct, frozen=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from ..errors import BadRequest
 __all__ = ["parse_keep_alive"]
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)([a-zµμ]*)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([a-zµμ]*)")
 _LONGEST = 2**63 / 1e9
 
 

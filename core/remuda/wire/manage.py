@@ -120,9 +120,13 @@ class CreateRequest(_Named, frozen=True, kw_only=True):
 
 
 class ProgressResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of the streams of pull, push and create. Sizes in bytes."""
+    """A line of the streams of pull, push and create, and of an answer that is waited for. Sizes in bytes.
+
+    `position` is where a request stands in its model's queue, 1 for the next one.
+    """
 
     status: str
     digest: str = ""
     total: int = 0
     completed: int = 0
+    position: int = 0

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Details", "PsModel", "PsResponse", "TagsDetails", "TagsModel", "TagsResponse", "VersionResponse"]
+__all__ = [
+    "Details",
+    "PsModel",
+    "PsResponse",
+    "PsWaiting",
+    "TagsDetails",
+    "TagsModel",
+    "TagsResponse",
+    "VersionResponse",
+]
 
 
 class Details(Struct, frozen=True, kw_only=True):
@@ -40,7 +49,10 @@ class TagsResponse(Struct, frozen=True):
 
 
 class PsModel(Struct, frozen=True, kw_only=True):
-    """`running` and `waiting` count this moment's sequences; they are Remuda's additions."""
+    """`running` and `waiting` count this moment's requests; they and `state` are Remuda's additions.
+
+    `state` is `loading`, `ready` or `draining`: it leaves once its requests are done.
+    """
 
     name: str
     model: str
@@ -52,10 +64,22 @@ class PsModel(Struct, frozen=True, kw_only=True):
     context_length: int
     running: int = 0
     waiting: int = 0
+    state: str = "ready"
 
 
-class PsResponse(Struct, frozen=True):
+class PsWaiting(Struct, frozen=True, kw_only=True):
+    """A request that waits: about how many turns are before it, 1 for the next one, and since how many seconds."""
+
+    model: str
+    position: int
+    seconds: float
+
+
+class PsResponse(Struct, frozen=True, omit_defaults=True):
+    """`queue`, Remuda's addition, is there when somebody waits."""
+
     models: list[PsModel]
+    queue: list[PsWaiting] = []
 
 
 class VersionResponse(Struct, frozen=True):

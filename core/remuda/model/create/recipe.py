@@ -16,6 +16,7 @@ from ...wire import CreateRequest, ShowMessage, parse_options
 from ..digest import Digest, parse_digest
 from ..manifest import ModelConfigFile
 from ..name import ModelName, parse_name
+from ..parameters import parameter_keep_alive
 from .overrides import overrides
 from .parts import MAX_TEXT
 
@@ -42,7 +43,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     system: str = ""
     licenses: list[str]
     parameters: dict[str, Any]
-    """Known options have values that can be used; whatever else the client sent is kept."""
+    """Known ones have values that can be used; whatever else the client sent is kept."""
     messages: list[ShowMessage]
     quantization: str = ""
     """One of the values of `QUANTIZATIONS`."""
@@ -131,8 +132,9 @@ def _messages(messages: list[ShowMessage]) -> list[ShowMessage]:
 
 
 def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Raises `BadRequest` for a known option with a value that cannot be. One text to stop at becomes a list."""
+    """Raises `BadRequest` for a known one with a value that cannot be. One text to stop at becomes a list."""
     known, _ = parse_options(parameters)
+    parameter_keep_alive(parameters)
     kept = {key: value for key, value in parameters.items() if value is not None}
     if "stop" in kept:
         kept["stop"] = list(known["stop"])

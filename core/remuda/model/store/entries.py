@@ -32,6 +32,7 @@ from ..manifest import (
     decode_config,
 )
 from ..name import ModelName
+from ..parameters import parameter_keep_alive
 from .manifests import StoredManifest
 from .store import Store
 from .verified import FileState
@@ -151,6 +152,7 @@ class _Reader:
             system=self._last_text(manifest.of(SYSTEM)),
             messages=self._messages(manifest.of(MESSAGES)),
             options=self._options(parameters),
+            keep_alive=_keep_alive(stored.name, parameters),
             parameters=parameters,
             licenses=tuple(self._text(layer) for layer in manifest.of(LICENSE)),
             source="store",
@@ -219,6 +221,15 @@ class _Reader:
             return b""
         self._room -= len(data)
         return data
+
+
+def _keep_alive(name: ModelName, parameters: dict[str, Any]) -> float | None:
+    """None where it cannot be read, too: the model can be served all the same."""
+    try:
+        return parameter_keep_alive(parameters)
+    except BadRequest:
+        _log.warning("%s is served without a keep_alive of its own: its parameters have one that is no duration", name)
+        return None
 
 
 def _without_weights(config: ModelConfigFile) -> str:

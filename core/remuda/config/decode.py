@@ -1,0 +1,64 @@
+"""From a parsed TOML document to Structs. msgspec would do it, but says of an error neither which model nor which route
+it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+import msgspec
+from msgspec import Struct, structs
+
+from ..errors import ConfigError
+from .keys import Key, dotted, is_struct
+from .structs import Config
+
+__all__ = ["decode"]
+
+T = TypeVar("T", bound=Struct)
+
+
+def decode(document: Mapping[str, Any]) -> Config:
+    """Raises `ConfigError`, which begins with the key, for keys that do not exist and for values of a wrong type."""
+    return _struct(document, Config, ())
+
+
+def _value(value: Any, kind: Any, key: Key) -> Any:
+    if is_struct(kind):
+        return _struct(value, kind, key)
+    if get_origin(kind) is dict:
+        return {name: _value(each, get_args(kind)[1], (*key, name)) for name, each in _table(value, key).items()}
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{dotted(key)} must be a list")
+        members = enumerate(cast(list[Any], value))
+        return tuple(_value(each, get_args(kind)[0], (*key, number)) for number, each in members)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{dotted(key)}: {error}") from None
+
+
+def _struct(value: Any, kind: type[T], key: Key) -> T:
+    table = _table(value, key)
+    fields = {field.name: field for field in structs.fields(kind)}
+    for name in table:
+        if name not in fields:
+            raise ConfigError(_unknown(name, list(fields), key))
+    for name, field in fields.items():
+        if field.required and name not in table:
+            raise ConfigError(f"{dotted((*key, name))} is missing")
+    return kind(**{name: _value(each, fields[name].type, (*key, name)) for name, each in table.items()})
+
+
+def _table(value: Any, key: Key) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{dotted(key)} must be a table")
+    return cast(dict[str, Any], value)
+
+
+def _unknown(name: str, known: list[str], key: Key) -> str:
+    close = get_close_matches(name, known, 1)
+    advice = f"is {dotted((*key, close[0]))} meant?" if close else f"there are {', '.join(known)}"
+    return f"{dotted((*key, name))} is not a setting: {advice}"
