@@ -28,6 +28,7 @@ from .model.entry import ModelEntry
 from .model.name import parse_name
 from .output import ParserKind
 from .registry import Offer, Registry
+from .wire.keep_alive import LONGEST
 
 if TYPE_CHECKING:
     import click
@@ -42,8 +43,6 @@ _WITH_REQUESTS: Final = frozenset(
 """Hooks called on the event loop while requests are served."""
 _SLOW: Final = 0.05
 """Seconds that one of these may take without being named in the log."""
-_LONGEST: Final = 2**63 / 1e9
-"""Seconds from which on a keep_alive is for ever, as in a request."""
 _MOST_URGENT: Final = 1_000_000
 
 _log = logging.getLogger("remuda.plugins")
@@ -296,7 +295,7 @@ def _seconds(answer: Any) -> float | None:
     """None for what is no number of seconds."""
     if isinstance(answer, bool) or not isinstance(answer, (int, float)) or not answer >= 0:
         return None
-    return float(answer) if answer <= _LONGEST else math.inf
+    return float(answer) if answer <= LONGEST else math.inf
 
 
 def _priority(answer: Any) -> int | None:

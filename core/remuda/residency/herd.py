@@ -25,12 +25,13 @@ from ..backend import LoadedModel, LoadWish
 from ..errors import EngineMissing, LoadFailed, RemudaError, RunnerDied
 from ..job import Client
 from ..model import ModelEntry, ModelName
+from ..wire.keep_alive import LONGEST
 from .clock import Alarm, Clock, LoopClock
 from .desk import Desk
 from .effects import Effect, Effects, Grant, Key, Load, Refuse, Room, Unload, Weigh
 from .lease import Lease, Wait
 from .queue import Lane, Ticket
-from .rules import FOREVER, Limits, expiry
+from .rules import Limits, expiry
 from .seat import Seat
 from .states import State
 
@@ -373,7 +374,7 @@ class Herd:
             entry=self._homes[seat.key][0],
             state=seat.state,
             model=model,
-            expires_at=time.time() + min(max(at - now, 0.0), FOREVER),
+            expires_at=time.time() + min(max(at - now, 0.0), LONGEST),
             waiting=seat.waiting,
             size=seat.size,
             context=model.context if model else seat.wish.context,

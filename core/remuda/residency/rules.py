@@ -11,7 +11,6 @@ from msgspec import Struct
 from ..backend import LoadWish
 
 __all__ = [
-    "FOREVER",
     "WINDOW",
     "Limits",
     "Trouble",
@@ -23,8 +22,6 @@ __all__ = [
     "worth",
 ]
 
-FOREVER: Final = 2**63 / 1e9
-"""Seconds that "for ever" counts as where a date is shown: the protocol's longest duration, about 292 years."""
 WINDOW: Final = 60.0
 """Failures further back than this are forgotten."""
 _MOST: Final = 3

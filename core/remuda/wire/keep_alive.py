@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Final
 
 from ..errors import BadRequest
 
-__all__ = ["parse_keep_alive"]
+__all__ = ["LONGEST", "parse_keep_alive"]
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([a-zµμ]*)")
-_LONGEST = 2**63 / 1e9
+LONGEST: Final = 2**63 / 1e9
+"""Seconds: the protocol's longest duration, about 292 years. What is longer is for ever, which is shown as this."""
 
 
 def parse_keep_alive(value: Any) -> float | None:
@@ -29,7 +30,7 @@ def parse_keep_alive(value: Any) -> float | None:
     seconds = _duration(value) if isinstance(value, str) else float(value)
     if math.isnan(seconds):
         raise BadRequest("keep_alive must be a finite number of seconds")
-    return math.inf if seconds < 0 or seconds > _LONGEST else seconds
+    return math.inf if seconds < 0 or seconds > LONGEST else seconds
 
 
 def _duration(text: str) -> float:
