@@ -25,7 +25,7 @@ PROMPTS = [
 
 
 def test_eight_at_once_say_what_each_says_alone(client: Client) -> None:
-    options = {"num_predict": 48}
+    options = {"num_predict": 32}
     alone = [client.ask(prompt, options=options) for prompt in PROMPTS]
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         together = list(pool.map(lambda prompt: client.ask(prompt, options=options), PROMPTS))
@@ -81,7 +81,7 @@ def test_who_leaves_while_a_long_prompt_is_read_is_forgotten(client: Client) -> 
 
 def test_a_killed_runner_fails_its_own_streams_at_once_and_nothing_else(client: Client) -> None:
     def listen(model: str) -> tuple[float, list[dict[str, object]]]:
-        with client.stream("Tell me a long story.", model, options={"num_predict": 300}) as lines:
+        with client.stream("Tell me a long story.", model, options={"num_predict": 100}) as lines:
             got = list(lines)
         return time.monotonic(), got
 

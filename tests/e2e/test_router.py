@@ -66,7 +66,7 @@ def _told(futures: list[Future[str]]) -> set[str]:
 def test_a_busy_model_finishes_while_another_waits(tmp_path: Path, pool: ThreadPoolExecutor, tale: str) -> None:
     real = tale == DEMO
     models = _real(tmp_path, "short") if real else scripted_models(tmp_path, {"tale": TALE, "short": SHORT})
-    options = {"num_predict": 100, "temperature": 0, "num_thread": 1}
+    options = {"num_predict": 40 if real else 100, "temperature": 0, "num_thread": 1}
     with serving(models, residency=_room(1)) as (server, front), Watch() as watch:
         with front.stream(tale, "Tell me a long story.", options=options) as lines:
             first = next(lines)["response"]
