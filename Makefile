@@ -12,6 +12,7 @@ TEST_ARGS ?=
 BENCH ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
+LITELLM ?= 1.106.2
 
 # Whatever environment the shell is in, this one is used.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -26,10 +27,10 @@ ifneq ($(shell cat .venv/where 2>/dev/null || pwd),$(shell pwd))
 $(shell rm -f $(STAMP))
 endif
 
-.PHONY: help serve test check bench lock clean
+.PHONY: help serve test check bench bench-proxy lock clean
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1\t\2/p' Makefile
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 
 serve: $(STAMP)  ## run the server (HOST=127.0.0.1 PORT=11434)
 	@$(BIN)/remuda serve --host $(HOST) --port $(PORT)
@@ -45,6 +46,16 @@ check: $(STAMP)  ## style, format, types, who imports whom
 
 bench: $(STAMP)  ## measure; BENCH=embed, herd or memory: something else (BENCH_ARGS='--help')
 	@$(BIN)/python -m benchmarks$(addprefix .,$(BENCH)) $(BENCH_ARGS)
+
+bench-proxy: $(STAMP)  ## measure the proxy against nginx and LiteLLM (BENCH_ARGS='--help')
+	@test -e .venv/litellm/$(LITELLM) || { \
+		echo 'LiteLLM $(LITELLM), in an environment of its own, once' >&2; \
+		$(BIN)/python -m venv --clear .venv/litellm && \
+		env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+			.venv/litellm/bin/python -m pip install --quiet 'litellm[proxy]==$(LITELLM)' && \
+		touch .venv/litellm/$(LITELLM); \
+	} || { rm -rf .venv/litellm; echo 'LiteLLM cannot be installed here: measured without it' >&2; }
+	@$(BIN)/python -m benchmarks.proxy $(BENCH_ARGS)
 
 lock: $(STAMP)  ## renew constraints.txt after a change of pyproject.toml (LOCK_ARGS=--upgrade)
 	@grep -v '^#' constraints.txt > .venv/lock.txt

@@ -48,7 +48,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def no_blocking() -> Iterator[None]:
     """Blocking calls that Remuda makes on an event loop are errors while this is used."""
-    with blockbuster_ctx(["remuda", "remuda_plugins", "remuda_llamacpp"]):
+    with blockbuster_ctx(["remuda", "remuda_plugins", "remuda_llamacpp", "remuda_remote"]):
         yield
 
 

@@ -33,12 +33,14 @@ from .output import (
     TokenLogprob,
     ToolCall,
 )
+from .remote import Deed, Passage, Passed, Remote, Wanted
 
 __all__ = [
     "Asking",
     "Backend",
     "BadRequest",
     "Constraint",
+    "Deed",
     "Done",
     "EmbedJob",
     "Embedded",
@@ -67,10 +69,13 @@ __all__ = [
     "OutputParser",
     "ParserKind",
     "ParserView",
+    "Passage",
+    "Passed",
     "Piece",
     "PromptRead",
     "Quantizes",
     "Receipt",
+    "Remote",
     "RemudaError",
     "Rendered",
     "Sequence",
@@ -85,5 +90,6 @@ __all__ = [
     "ToolCalls",
     "Usage",
     "Waiting",
+    "Wanted",
     "hookimpl",
 ]

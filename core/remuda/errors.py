@@ -16,7 +16,11 @@
     │   └── RunnerDied               500  the process behind a model is gone
     ├── PluginError                  500  a plugin broke one of its promises
     ├── NotBuilt                     501  a field or a route that this version does not offer
+    ├── UpstreamError                502  a server behind this one refused, broke off, or made no sense
+    │   ├── UpstreamTimeout          504  or did not answer in time
+    │   └── UpstreamLoop             508  or leads back to this one
     ├── Unavailable                  503  try again later; carries `retry_after` in seconds
+    │   ├── RateLimited              429  an upstream wants fewer requests
     │   ├── ServerBusy               503  the queue is full
     │   ├── WaitedTooLong            503  the request's turn did not come in time
     │   ├── Quarantined              503  a model that failed again and again is left alone for a while
@@ -50,12 +54,16 @@ __all__ = [
     "PluginError",
     "PromptTooLong",
     "Quarantined",
+    "RateLimited",
     "RemudaError",
     "RequestCancelled",
     "RequestTooLarge",
     "RunnerDied",
     "ServerBusy",
     "Unavailable",
+    "UpstreamError",
+    "UpstreamLoop",
+    "UpstreamTimeout",
     "WaitedTooLong",
     "error_for_status",
     "without_paths",
@@ -146,9 +154,27 @@ class NotBuilt(RemudaError):
     status = 501
 
 
+class UpstreamError(RemudaError):
+    """The message names the upstream as the configuration does, and never its address."""
+
+    status = 502
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+
+
+class UpstreamLoop(UpstreamError):
+    status = 508
+
+
 class Unavailable(RemudaError):
     status = 503
     retry_after: int = 1
+
+
+class RateLimited(Unavailable):
+    status = 429
 
 
 class ServerBusy(Unavailable):

@@ -50,10 +50,14 @@ class Job(Struct, frozen=True, kw_only=True):
     name: str
     """The model's name as the client typed it."""
     client: Client = NOBODY
+    upstreams: tuple[str, ...] = ()
+    """Upstreams, by name, that the request wants to be served by; none named is any that may."""
     progress: bool = False
     """Tell how long the wait is, too, with `Waiting` events before the answer."""
     entry: ModelEntry
     options: Options
+    given: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of the options, those that the request itself gave, checked."""
     ignored_options: tuple[str, ...] = ()
     keep_alive: float | None = None
     """Seconds; None leaves it as it is."""

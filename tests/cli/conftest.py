@@ -31,6 +31,10 @@ class StandIn:
         self.running: list[dict[str, Any]] = []
         self.queue: list[dict[str, Any]] | None = None
         """Who waits, as /api/ps says; None for a server that does not tell."""
+        self.upstreams: list[dict[str, Any]] | None = None
+        """What /api/upstreams says; None for a server without that route."""
+        self.named: list[str] = []
+        """The upstreams that each request but GET named; empty for none."""
         self.replies: list[list[dict[str, Any] | bytes]] = [[DONE]]
         self.status = 200
         self.scripts: dict[str, list[dict[str, Any] | bytes]] = {}
@@ -67,17 +71,24 @@ class _Handler(BaseHTTPRequestHandler):
     stand_in: StandIn
 
     def do_HEAD(self) -> None:
+        self.stand_in.named.append(self.headers.get("X-Remuda-Upstream", ""))
         known = self.path == "/" or self.path.removeprefix("/api/blobs/") in self.stand_in.blobs
         self._send(200 if known else 404, b"")
 
     def do_GET(self) -> None:
+        if self.path == "/api/upstreams":
+            known = self.stand_in.upstreams is not None
+            reply: dict[str, Any] = {"upstreams": self.stand_in.upstreams} if known else {"error": "not found"}
+            self._send(200 if known else 404, json.dumps(reply).encode())
+            return
         found = {"/api/tags": self.stand_in.models, "/api/ps": self.stand_in.running}
-        reply: dict[str, Any] = {"models": found[self.path]}
+        reply = {"models": found[self.path]}
         if self.path == "/api/ps" and self.stand_in.queue is not None:
             reply["queue"] = self.stand_in.queue
         self._send(200, json.dumps(reply).encode())
 
     def do_POST(self) -> None:
+        self.stand_in.named.append(self.headers.get("X-Remuda-Upstream", ""))
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.startswith("/api/blobs/"):
             self.stand_in.heads.append((self.path, self.headers["Content-Length"]))

@@ -15,7 +15,7 @@ from remuda.plugins import Plugins
 from .conftest import Remuda
 
 COMMANDS = (
-    "serve", "run", "pull", "create", "show", "list", "ps", "stop", "cp", "rm", "push", "config", "plugins"
+    "serve", "run", "pull", "create", "show", "list", "ps", "stop", "cp", "rm", "push", "upstreams", "config", "plugins"
 )  # fmt: skip
 
 

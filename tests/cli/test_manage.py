@@ -38,6 +38,32 @@ def test_rm_stops_first(remuda: Remuda, stand_in: StandIn) -> None:
     assert [asked["model"] for asked in stand_in.asked] == ["a", "a", "b", "b"]
 
 
+@pytest.mark.parametrize("command", ["pull a", "push a", "cp a b", "rm a", "create a -f -"])
+def test_upstreams_are_named_to_the_server(remuda: Remuda, stand_in: StandIn, command: str) -> None:
+    name, *rest = command.split()
+    stand_in.replies = [[{"status": "success"}]]
+    for given, sent in (("gpu-1", "gpu-1"), (" a , b.c_d", "a,b.c_d"), ("*", "*"), ("here", "here")):
+        stand_in.named.clear()
+        result = remuda(name, "--upstream", given, *rest, input="FROM b")
+        assert (result.exit_code, set(stand_in.named)) == (0, {sent}), result.stderr
+    stand_in.named.clear()
+    assert remuda(name, *rest, input="FROM b").exit_code == 0
+    assert set(stand_in.named) == {""}
+
+
+@pytest.mark.parametrize("given", ["", "a,", ",", "a b", "a\nb", "é", "-a", "**", "a" + "\udcff"])
+def test_what_no_upstream_is_called_is_a_matter_of_usage(remuda: Remuda, stand_in: StandIn, given: str) -> None:
+    result = remuda("rm", "--upstream", given, "m")
+    assert (result.exit_code, stand_in.named) == (2, [])
+    assert "give it names of upstreams, separated by commas" in " ".join(result.stderr.split())
+
+
+def test_rm_at_upstreams_leaves_the_stopping_to_them(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.scripts = {"/api/delete": []}
+    assert remuda("rm", "--upstream", "a,b", "m").exit_code == 0
+    assert stand_in.paths == ["/api/delete"]
+
+
 def test_rm_goes_on_when_a_model_cannot_be_stopped(remuda: Remuda, stand_in: StandIn) -> None:
     stand_in.scripts, stand_in.replies = {"/api/delete": []}, [[{"error": "the runner died"}]]
     result = remuda("rm", "a")

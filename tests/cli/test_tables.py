@@ -89,7 +89,53 @@ def test_ps_says_who_waits(remuda: Remuda, stand_in: StandIn) -> None:
     assert remuda("ps").stdout == header
 
 
-@pytest.mark.parametrize("command", ["list", "ps"])
+def test_list_says_where_models_are_if_some_are_elsewhere(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.models = [{"name": "a:1"}, {"name": "b:1", "upstreams": ["gpu-1", "gpu-2"]}, {"name": "c:1"}]
+    last = [line.rstrip().rpartition("  ")[2] for line in remuda("list").stdout.splitlines()]
+    assert last == ["UPSTREAMS", "here", "gpu-1, gpu-2", "here"]
+    assert "UPSTREAMS" not in remuda("list", "a").stdout
+
+
+def test_ps_says_where_models_are_if_some_are_elsewhere(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.running = [{"name": "a:1", "upstream": "gpu-1"}, {"name": "a:1"}, {"name": "a:1", "upstream": "gpu-2"}]
+    assert [line.split()[-1] for line in remuda("ps").stdout.splitlines()] == ["UPSTREAM", "gpu-1", "here", "gpu-2"]
+
+
+def test_upstreams(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.upstreams = [
+        {"name": "gpu-1", "kind": "ollama", "state": "up", "running": 12, "models": ["a:1", "b:1"], "loaded": ["a:1"]},
+        {"name": "gpu-2", "kind": "ollama", "state": "down", "waiting": 3, "error": "upstream 'gpu-2' broke\x1b[31m"},
+        {"name": "cloud", "kind": "openai", "state": "trying", "error": "upstream 'cloud' answered 500", "new": 1},
+        {"name": "later", "kind": "openai", "state": "unknown"},
+    ]
+    result = remuda("upstreams")
+    assert result.exit_code == 0
+    assert [line.rstrip() for line in result.stdout.splitlines()] == [
+        "NAME     KIND      STATE      RUNNING    WAITING    MODELS    LOADED",
+        "gpu-1    ollama    up         12         0          2         1",
+        "gpu-2    ollama    down       0          3          0         0",
+        "cloud    openai    trying     0          0          0         0",
+        "later    openai    unknown    0          0          0         0",
+        "",
+        "gpu-2: broke[31m",
+        "cloud: answered 500",
+    ]
+
+
+def test_upstreams_that_are_well_have_nothing_underneath(remuda: Remuda, stand_in: StandIn) -> None:
+    stand_in.upstreams = [{"name": "a", "kind": "ollama", "state": "up", "error": "upstream 'a' answered 500"}]
+    assert len(remuda("upstreams").stdout.splitlines()) == 2
+    stand_in.upstreams = []
+    assert remuda("upstreams").stdout.split() == "NAME KIND STATE RUNNING WAITING MODELS LOADED".split()
+
+
+def test_upstreams_of_a_server_that_has_no_such_thing(remuda: Remuda, stand_in: StandIn) -> None:
+    result = remuda("upstreams")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: this server knows nothing of upstreams\n"
+
+
+@pytest.mark.parametrize("command", ["list", "ps", "upstreams"])
 def test_no_server(remuda: Remuda, nobody: str, command: str) -> None:
     result = remuda(command)
     text = f"Error: could not connect to a remuda server at {nobody}, run 'remuda serve' to start it\n"

@@ -49,6 +49,21 @@ def test_insecure_reaches_the_server(remuda: Remuda, stand_in: StandIn, command:
     assert stand_in.asked[0]["insecure"] is True
 
 
+def test_each_upstream_has_lines_of_its_own(remuda: Remuda, stand_in: StandIn) -> None:
+    lines = [{**line, "upstream": name} for line in PULL for name in ("gpu-1", "gpu-2")]
+    stand_in.scripts = {"/api/pull": lines}
+    result = remuda("pull", "--upstream", "gpu-1, gpu-2", "m")
+    assert (result.exit_code, result.stdout, stand_in.named) == (0, "", ["gpu-1,gpu-2"])
+    statuses = (
+        *("pulling manifest", "pulling 0123456789ab: 0% of 98 MB", "pulling 0123456789ab: 100% of 98 MB"),
+        *("verifying sha256 digest", "writing manifest", "success"),
+    )
+    shown = result.stderr.splitlines()
+    for name in ("gpu-1", "gpu-2"):
+        assert [line for line in shown if line.startswith(name)] == [f"{name}: {status}" for status in statuses]
+    assert len(shown) == 2 * len(statuses)
+
+
 def test_a_pull_that_fails_is_an_error(remuda: Remuda, stand_in: StandIn) -> None:
     stand_in.scripts = {"/api/pull": [PULL[0], {"error": "pull model manifest: file does not exist"}]}
     result = remuda("pull", "nope")
@@ -120,6 +135,31 @@ def test_bars_on_a_terminal(stand_in: StandIn) -> None:
         stand_in.gate.set()
         assert "100%" in terminal.expect("98.0/98.0 MB")
         assert "writing manifest\n" in terminal.expect("success\n")
+        assert terminal.ended() == 0
+
+
+def test_bars_of_one_upstream_outlive_the_words_of_another(stand_in: StandIn) -> None:
+    def at(name: str, line: dict[str, Any]) -> dict[str, Any]:
+        return {**line, "upstream": name}
+
+    lines = [
+        at("a", layer("pulling 0123456789ab", 49_000_000)),
+        at("b", layer("pulling 0123456789ab", 24_500_000)),
+        b"GATE",
+        at("b", {"status": "verifying"}),
+        at("b", {"status": "success"}),
+        at("a", layer("pulling 0123456789ab", 98_000_000)),
+        at("a", {"status": "success"}),
+    ]
+    stand_in.scripts = {"/api/pull": lines}
+    with Terminal("pull", "m", term="xterm", columns=120) as terminal:
+        terminal.expect("a: pulling 0123456789ab")
+        assert " 50% " in terminal.expect("49.0/98.0 MB")
+        terminal.expect("b: pulling 0123456789ab")
+        stand_in.gate.set()
+        terminal.expect("b: verifying\n")
+        assert "a: pulling 0123456789ab" in terminal.expect("98.0/98.0 MB")
+        terminal.expect("a: success\n")
         assert terminal.ended() == 0
 
 

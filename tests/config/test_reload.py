@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from remuda.config import Config, ModelConfig, ResidencyRule, RouteConfig, reloadable
+from remuda.config import Config, ModelConfig, ResidencyRule, RouteConfig, UpstreamConfig, reloadable
 from remuda.config.keys import dotted, leaves, replaced
 
 LIVE: dict[str, Any] = {
@@ -24,6 +24,16 @@ LIVE: dict[str, Any] = {
     "residency.load_timeout": "7m",
     "residency.stall_timeout": 7.0,
     "residency.quarantine": 7.0,
+    "upstreams": {"a": UpstreamConfig(url="http://a")},
+    "remote.manage": ("a",),
+    "remote.attempts": 7,
+    "remote.hedge": 7.0,
+    "remote.probe_interval": 7.0,
+    "remote.failures": 7,
+    "remote.cooldown": 7.0,
+    "remote.affinity": False,
+    "remote.max_line": 7000,
+    "remote.repair": 7,
     "aliases": {"a": "b"},
 }
 

@@ -21,6 +21,7 @@ from .conftest import ROOT, Block, blocks, pages
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS = {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}
 SETTINGS |= {"StoreConfig", "RegistryConfig", "ResidencyConfig", "ResidencyRule"}
+SETTINGS |= {"UpstreamConfig", "RemoteConfig"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -106,6 +107,7 @@ FIELDS = [
     ("GET /api/ps", wire.PsResponse),
     ("GET /api/ps", wire.PsModel),
     ("GET /api/ps", wire.PsWaiting),
+    ("GET /api/upstreams", wire.UpstreamState),
 ]
 
 

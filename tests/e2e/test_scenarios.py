@@ -116,6 +116,28 @@ SCENARIOS: dict[str, dict[str, list[str]]] = {
     "S24: it is deleted while it streams": {
         "e2e/test_store_crashes.py": ["test_deleted_while_it_answers", "test_deleted_while_its_weights_are_in_use"],
     },
+    "S46: it is on another server, which fails": {
+        "e2e/test_front_faults.py": [
+            "test_s46_fails_before_its_answer_begins",
+            "test_s46_refuses_in_words_that_reach_the_client",
+            "test_s46_wants_a_pause_and_gets_it",
+            "test_s46_breaks_off_in_mid_stream",
+            "test_s46_cuts_an_answer_in_one_piece",
+            "test_s46_stalls_before_its_answer_begins",
+            "test_s46_stalls_in_mid_stream",
+            "test_s46_trickles_an_answer_in_one_piece",
+            "test_s46_sends_one_endless_line",
+        ],
+        "e2e/test_front_breaker.py": [
+            "test_s46_left_alone_after_five_failures_and_tried_again",
+            "test_s46_only_one_request_tries_and_others_need_not_wait",
+            "test_s46_another_one_is_asked_before_the_answer_begins",
+            "test_s46_nobody_else_is_asked_after_the_first_byte",
+            "test_s46_all_of_them_fail",
+            "test_s46_an_upstream_that_is_gone_and_comes_back",
+        ],
+        "e2e/test_front_failover.py": ["test_one_is_killed_in_mid_traffic_and_comes_back"],
+    },
 }
 
 

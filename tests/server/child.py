@@ -28,6 +28,8 @@ def line(text: str = "", *, done: bool = False) -> GenerateResponse:
 
 
 class StandIn:
+    front = None
+
     def __init__(self, mode: str) -> None:
         self.mode = mode
         self.app: App | None = None

@@ -53,6 +53,8 @@ class LibraryStandIn:
 class StandIn:
     """What the server needs of `remuda.pipeline.Pipeline`. A test gives its `answer` to `/api/generate`."""
 
+    front = None
+
     def __init__(self, store: Store) -> None:
         self.answer: Answer = self.words
         self.requests: list[GenerateRequest] = []
@@ -63,7 +65,7 @@ class StandIn:
     def start(self) -> None:
         """There is nothing to begin with."""
 
-    async def generate(self, request: GenerateRequest, *, request_id: str, client: object = None) -> Any:
+    async def generate(self, request: GenerateRequest, *, request_id: str, **_: object) -> Any:
         self.requests.append(request)
         return await self.answer(request, request_id)
 

@@ -335,6 +335,7 @@ from remuda.plugins import Plugins
 from remuda.server import create_app, run_server
 
 class StandIn:
+    front = None
     store = Store(Path(sys.argv[1]))
     def start(self): pass
     async def close(self): pass

@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
+from remuda.errors import BadRequest
 from remuda.job import Client
-from remuda.server.client import client_of
+from remuda.server.client import client_of, upstreams_of
 
 BEARER = (b"authorization", b"Bearer secret")
 API_KEY = (b"x-api-key", b" other ")
@@ -76,3 +77,25 @@ def test_the_key_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in repr(client)
     assert len(client.key) == 16
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("headers", "names"),
+    [
+        ([], ()),
+        (["attic"], ("attic",)),
+        ([" attic , cellar-2,attic"], ("attic", "cellar-2")),
+        (["attic", "*"], ("attic", "*")),
+    ],
+)
+def test_upstreams_are_named_in_a_header(headers: list[str], names: tuple[str, ...]) -> None:
+    raw = [(b"x-remuda-upstream", header.encode()) for header in headers]
+    assert upstreams_of(_scope("192.0.2.7", *raw)) == names
+
+
+@pytest.mark.parametrize(
+    "header", ["", ",", "a b", "http://10.0.0.1", "a\x00", "x" * 81, ",".join(map(str, range(65)))]
+)
+def test_what_is_no_name_of_an_upstream_is_refused(header: str) -> None:
+    with pytest.raises(BadRequest, match="X-Remuda-Upstream"):
+        upstreams_of(_scope("192.0.2.7", (b"x-remuda-upstream", header.encode())))

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 from ..config import is_loopback, near_host, parse_host, url_of
 from ..model.digest import Digest
 from ..wire import (
+    UPSTREAM_HEADER,
     ChatRequest,
     CopyRequest,
     CreateRequest,
@@ -25,6 +26,8 @@ from ..wire import (
     GenerateRequest,
     ShowRequest,
     TransferRequest,
+    UpstreamsResponse,
+    UpstreamState,
     encode,
 )
 from .replies import Embedded, InMemory, Listed, Piece, Progress, Shown
@@ -65,12 +68,14 @@ class Unreachable(click.ClickException):
 class Client:
     """Raises `Unreachable` or `ServerError`, both of which click shows as `Error: message`."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, upstreams: str = "") -> None:
+        """`upstreams`, separated by commas, are those that shall do what is asked; none leaves it to the server."""
         import httpx
 
         # Proxies of the environment are for other machines: NO_PROXY seldom names this one.
         timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
-        self._http = httpx.Client(timeout=timeout, trust_env=not target.loopback)
+        headers = {UPSTREAM_HEADER: upstreams} if upstreams else {}
+        self._http = httpx.Client(timeout=timeout, trust_env=not target.loopback, headers=headers)
         self._url = target.url
 
     def close(self) -> None:
@@ -94,6 +99,10 @@ class Client:
 
     def in_memory(self) -> InMemory:
         return self._get("/api/ps", InMemory)
+
+    def upstreams(self) -> list[UpstreamState]:
+        """Raises `ServerError` with status 404 for a server that knows nothing of upstreams."""
+        return self._get("/api/upstreams", UpstreamsResponse).upstreams
 
     def generate(self, request: GenerateRequest) -> Generator[Piece, None, None]:
         """The lines of the answer as they come. Closing it closes the connection, and so ends the work behind it."""
@@ -196,9 +205,9 @@ class _Tags(Struct):
 
 
 @contextmanager
-def reached() -> Generator[Client, None, None]:
-    """A client of the server that `OLLAMA_HOST` names, closed at the end."""
-    with closing(Client(target_from())) as client:
+def reached(upstreams: str = "") -> Generator[Client, None, None]:
+    """A client of the server that `OLLAMA_HOST` names, closed at the end. `upstreams` as `Client` takes them."""
+    with closing(Client(target_from(), upstreams)) as client:
         yield client
 
 

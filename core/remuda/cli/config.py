@@ -29,7 +29,7 @@ here too.
 def config_command(file: Path | None, changed: bool, as_json: bool, check: bool) -> None:
     """Show the settings that a server started here would have, and where each comes from.
 
-    What is printed is a configuration file itself.
+    What is printed is a configuration file itself; headers for upstreams, which may hold keys, are not shown.
 
     \b
       remuda config
@@ -42,6 +42,11 @@ def config_command(file: Path | None, changed: bool, as_json: bool, check: bool)
         from ..pipeline.models import configured_models
 
         configured_models(settings.config.models)
+        if settings.config.upstreams:
+            from ..pipeline.front import check_upstreams
+            from ..plugins import load_plugins
+
+            check_upstreams(load_plugins(), settings.config)
         return
     for sentence in settings.idle:
         click.echo(f"Warning: {sentence}", err=True)

@@ -17,6 +17,7 @@ from .client import Client, reached
 from .modelfile import Recipe, recipe_from
 from .progress import Display, display
 from .upload import send_files
+from .where import upstream_option
 
 __all__ = ["create"]
 
@@ -29,7 +30,8 @@ _DEFAULT: Final = "Modelfile"
     "-f", "--file", "path", metavar="FILE", help=f"The Modelfile (default {_DEFAULT}); - is the standard input."
 )
 @click.option("-q", "--quantize", metavar="TYPE", help="Quantise the weights to this type, such as Q4_K_M.")
-def create(model: str, path: str | None, quantize: str | None) -> None:
+@upstream_option
+def create(model: str, path: str | None, quantize: str | None, upstream: str) -> None:
     """Make MODEL from a Modelfile.
 
     Paths in it are relative to it. The files that they name are sent to the server, those it lacks. Without a
@@ -46,7 +48,7 @@ def create(model: str, path: str | None, quantize: str | None) -> None:
     recipe = recipe_from(commands, folder)
     for warning in recipe.warnings:
         click.echo(warning)
-    with reached() as client:
+    with reached(upstream) as client:
         client.insist()
         with display() as shown:
             _create(client, recipe, model, quantize, shown)

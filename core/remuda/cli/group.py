@@ -102,11 +102,13 @@ def make_cli(plugins: LoadPlugins) -> RemudaCli:
     from .show import show
     from .stop import stop
     from .tables import list_command, ps
+    from .upstreams import upstreams
 
     cli = RemudaCli(plugins)
     number = version("remuda")
     click.version_option(number, "-v", "--version", prog_name="remuda", message="%(prog)s version is %(version)s")(cli)
-    commands = (serve, run, pull, create, show, list_command, ps, stop, cp, rm, push, config_command, plugins_command)
+    models = (run, pull, create, show, list_command, ps, stop, cp, rm, push)
+    commands = (serve, *models, upstreams, config_command, plugins_command)
     for command in commands:
         cli.add_command(command)
     return cli

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # rich is imported where it draws: most commands never do
 
 __all__ = ["Display", "can_draw", "display", "show_progress"]
 
-_Key: TypeAlias = tuple[str, str]
+_Key: TypeAlias = tuple[str, str, str]
 
 _STEP: Final = 10
 """Percent between two plain lines about one transfer."""
@@ -49,7 +49,7 @@ class Display(ABC):
 
     @abstractmethod
     def update(self, event: Progress) -> None:
-        """An event with a digest tells how far that transfer is; one without ends what came before it."""
+        """An event with a digest tells how far that transfer is; one without ends what came before it at its place."""
 
 
 def can_draw() -> bool:
@@ -81,15 +81,16 @@ class Written(Display):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._status = ""
+        self._statuses: dict[str, str] = {}
+        """The last one of each place."""
         self._steps: dict[_Key, _Step] = {}
 
     def update(self, event: Progress) -> None:
-        status = harmless(event.status)
+        status = _words(event)
         if not event.digest or event.total <= 0:
-            if status != self._status:
+            if status != self._statuses.get(event.upstream, ""):
                 click.echo(status, err=True)
-            self._status = status
+            self._statuses[event.upstream] = status
         elif self._worth_a_line(_key(event), percent := _percent(event)):
             click.echo(f"{status}: {percent}% of {human_size(event.total)}", err=True)
 
@@ -104,17 +105,13 @@ class Written(Display):
 
 
 class _Drawn(Display):
-    """A spinner for a status, a bar for each transfer that goes on; what is over stays above, as it was last."""
+    """What goes on at each place; what is over stays above, as it was last."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._shown: RenderableType = ""
-        self._ended: RenderableType | None = None
-        """What stays of what is shown, once something else follows it."""
-        self._bars: Bars | None = None
-        self._tasks: dict[_Key, TaskID] = {}
+        self._places: dict[str, _Place] = {}
         self._live = Live(
             console=Console(stderr=True), get_renderable=self._drawn, refresh_per_second=10, transient=True
         )
@@ -126,18 +123,56 @@ class _Drawn(Display):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._end()
+        for place in self._places.values():
+            place.end()
         self._live.stop()
+
+    def update(self, event: Progress) -> None:
+        place = self._places.get(event.upstream)
+        if place is None:
+            # Another thread draws than the one that updates: it must not meet a dict that grows.
+            place = _Place(self._keep)
+            self._places = {**self._places, event.upstream: place}
+        place.update(event)
+
+    def _drawn(self) -> RenderableType:
+        from rich.console import Group
+
+        return Group(*(drawn for place in self._places.values() if (drawn := place.drawn())))
+
+    def _keep(self, left: RenderableType) -> None:
+        self._live.refresh()
+        self._live.console.print(left)
+
+
+class _Place:
+    """What goes on at the server, or at one upstream of it: a spinner for a status, or a bar for each transfer."""
+
+    def __init__(self, keep: Callable[[RenderableType], None]) -> None:
+        """`keep` leaves something above all that moves."""
+        self._keep = keep
+        self._shown: RenderableType = ""
+        self._ended: RenderableType | None = None
+        """What stays of what is shown, once something else follows it."""
+        self._bars: Bars | None = None
+        self._tasks: dict[_Key, TaskID] = {}
+
+    def drawn(self) -> RenderableType:
+        bars = self._bars  # another thread draws than the one that updates
+        return bars.get_renderable() if bars else self._shown
 
     def update(self, event: Progress) -> None:
         if event.digest and event.total > 0:
             self._transfer(event)
         else:
-            self._state(harmless(event.status))
+            self._state(_words(event))
 
-    def _drawn(self) -> RenderableType:
-        bars = self._bars  # another thread draws than the one that updates
-        return bars.get_renderable() if bars else self._shown
+    def end(self) -> None:
+        """Leave what is shown above what comes next."""
+        left = self._bars.get_renderable() if self._bars else self._ended
+        self._bars, self._tasks, self._shown, self._ended = None, {}, "", None
+        if left is not None:
+            self._keep(left)
 
     def _state(self, status: str) -> None:
         from rich.spinner import Spinner
@@ -145,25 +180,17 @@ class _Drawn(Display):
 
         line = Text(status)
         if self._bars is not None or line != self._ended:
-            self._end()
+            self.end()
             self._ended, self._shown = line, Spinner("dots", line)
 
     def _transfer(self, event: Progress) -> None:
         if self._bars is None:
-            self._end()
+            self.end()
             self._bars = _new_bars()
         task = self._tasks.get(_key(event))
         if task is None:
-            task = self._tasks[_key(event)] = self._bars.add_task(harmless(event.status))
+            task = self._tasks[_key(event)] = self._bars.add_task(_words(event))
         self._bars.update(task, completed=event.completed, total=event.total)
-
-    def _end(self) -> None:
-        """Leave what is shown above what comes next."""
-        left = self._bars.get_renderable() if self._bars else self._ended
-        self._bars, self._tasks, self._shown, self._ended = None, {}, "", None
-        if left is not None:
-            self._live.refresh()
-            self._live.console.print(left)
 
 
 def _new_bars() -> Bars:
@@ -186,7 +213,12 @@ def _new_bars() -> Bars:
 
 def _key(event: Progress) -> _Key:
     """What a transfer is known by. All work on weights that have no digest yet has the same in its place."""
-    return event.digest, event.status
+    return event.upstream, event.digest, event.status
+
+
+def _words(event: Progress) -> str:
+    """What an event says, and of where, if it says that."""
+    return harmless(f"{event.upstream}: {event.status}" if event.upstream else event.status)
 
 
 def _percent(event: Progress) -> int:

@@ -10,6 +10,7 @@ from ..model.name import DEFAULT_HOST
 from ..wire import TransferRequest
 from .client import reached
 from .progress import show_progress
+from .where import upstream_option
 
 __all__ = ["push"]
 
@@ -17,7 +18,8 @@ __all__ = ["push"]
 @click.command(epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
 @click.argument("model")
 @click.option("--insecure", is_flag=True, help="Allow a registry without HTTPS, or one whose certificate is not valid.")
-def push(model: str, insecure: bool) -> None:
+@upstream_option
+def push(model: str, insecure: bool, upstream: str) -> None:
     """Send MODEL to a registry.
 
     It is the one that the name begins with, so give the model a name there first. The server sends what the registry
@@ -28,7 +30,7 @@ def push(model: str, insecure: bool) -> None:
       remuda push me/mine
       remuda push --insecure localhost:5000/team/model
     """
-    with reached() as client:
+    with reached(upstream) as client:
         show_progress(client.push(TransferRequest(model=model, insecure=insecure)))
     click.echo(f"\nYou can find your model at:\n\n\t{_place(model)}\n")
 

@@ -29,6 +29,8 @@ class Listed(Struct):
     size: int = 0
     modified_at: str = "0001-01-01T00:00:00Z"
     remote_host: str = ""
+    upstreams: list[str] | None = None
+    """Where it is, if not at the server itself."""
 
 
 class Running(Struct):
@@ -41,6 +43,8 @@ class Running(Struct):
     context_length: int = 0
     expires_at: str = "0001-01-01T00:00:00Z"
     state: str = ""
+    upstream: str = ""
+    """As with `Listed`."""
 
 
 class Queued(Struct):
@@ -104,6 +108,8 @@ class Progress(Struct):
     total: int = 0
     completed: int = 0
     error: str | None = None
+    upstream: str = ""
+    """Where it is done, if not at the server itself."""
 
 
 class ShownDetails(Struct):

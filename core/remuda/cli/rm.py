@@ -6,22 +6,26 @@ import click
 
 from .client import Client, ServerError, reached
 from .stop import unload
+from .where import upstream_option
 
 __all__ = ["rm"]
 
 
 @click.command(epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-def rm(models: tuple[str, ...]) -> None:
+@upstream_option
+def rm(models: tuple[str, ...], upstream: str) -> None:
     """Remove models, and the files that no other model uses.
 
     \b
       remuda rm mine
       remuda rm mine mine-small
+      remuda rm --upstream gpu-1 mine
     """
-    with reached() as client:
+    with reached(upstream) as client:
         for model in models:
-            _stop(client, model)
+            if not upstream:  # of those named only one would be asked to
+                _stop(client, model)
             client.delete(model)
             click.echo(f"deleted '{model}'")
 

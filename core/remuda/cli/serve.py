@@ -99,6 +99,8 @@ def _offered(config: Config, plugins: Plugins) -> list[str]:
 
 
 def _log_to_stderr(request_id: logging.Filter, level: str) -> None:
+    # What no line of the log shows need not be found out for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.addFilter(request_id)
     handler.addFilter(_is_wanted)

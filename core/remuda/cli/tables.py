@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import click
 
+from ..wire import HERE
 from .client import Client, reached
 from .humanize import human_duration, human_size, human_time, processor
 from .replies import Listed, Queued, Running
@@ -22,7 +23,7 @@ _STATES = {"loading": "Loading...", "draining": "Stopping..."}
 @click.command("list", epilog="Environment: OLLAMA_HOST names the server (default 127.0.0.1:11434).")
 @click.argument("prefix", default="")
 def list_command(prefix: str) -> None:
-    """List the models that the server offers.
+    """List the models that the server offers, and on which upstreams they are if it has some.
 
     With PREFIX only those whose name begins so, upper or lower case.
 
@@ -43,8 +44,10 @@ def ps(prefix: str) -> None:
     """
     with reached() as client:
         found = client.in_memory()
-    rows = [_running(model) for model in found.models if _begins(model.name, prefix)]
-    click.echo(table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+    models = [model for model in found.models if _begins(model.name, prefix)]
+    header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
+    places = [model.upstream for model in models]
+    click.echo(_placed(header, [_running(model) for model in models], "UPSTREAM", places))
     waits = _waits([queued for queued in found.queue if _begins(queued.model, prefix)])
     if waits:
         click.echo("\n" + "\n".join(waits))
@@ -52,8 +55,9 @@ def ps(prefix: str) -> None:
 
 def model_table(client: Client, prefix: str = "") -> str:
     """The table of `remuda list`."""
-    rows = [_listed(model) for model in client.models() if _begins(model.name, prefix)]
-    return table(("NAME", "ID", "SIZE", "MODIFIED"), rows)
+    models = [model for model in client.models() if _begins(model.name, prefix)]
+    places = [", ".join(model.upstreams or ()) for model in models]
+    return _placed(("NAME", "ID", "SIZE", "MODIFIED"), [_listed(model) for model in models], "UPSTREAMS", places)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -66,6 +70,13 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for row in rows:
         yield "".join(f"{cell:{width}}{_GAP}" for cell, width in zip(row, widths, strict=False))
+
+
+def _placed(header: Sequence[str], rows: Sequence[Sequence[str]], title: str, places: Sequence[str]) -> str:
+    """A table that says in a last column where each row is, unless all are at the server itself."""
+    if not any(places):
+        return table(header, rows)
+    return table((*header, title), [(*row, place or HERE) for row, place in zip(rows, places, strict=True)])
 
 
 def _begins(name: str, prefix: str) -> bool:

@@ -17,11 +17,13 @@ from .structs import (
     MessageConfig,
     ModelConfig,
     RegistryConfig,
+    RemoteConfig,
     ResidencyConfig,
     ResidencyRule,
     RouteConfig,
     ServerConfig,
     StoreConfig,
+    UpstreamConfig,
 )
 from .toml import to_toml
 
@@ -33,12 +35,14 @@ __all__ = [
     "MessageConfig",
     "ModelConfig",
     "RegistryConfig",
+    "RemoteConfig",
     "ResidencyConfig",
     "ResidencyRule",
     "RouteConfig",
     "ServerConfig",
     "Settings",
     "StoreConfig",
+    "UpstreamConfig",
     "dotted",
     "find_file",
     "is_loopback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -29,6 +30,7 @@ def parse_host(text: str) -> tuple[str, str, int, str]:
     return scheme, host.strip("[]"), number if 0 <= number <= 65535 else default, slash + path
 
 
+@lru_cache(1024)
 def parse_address(name: str) -> IPv4Address | IPv6Address | None:
     """The IP address that `name` is, an IPv4 one also where it is written as IPv6; None for a host name."""
     try:

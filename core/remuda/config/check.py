@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..errors import BadRequest
 from ..model import parse_name
+from ..wire import HERE
 from ..wire.keep_alive import parse_keep_alive
 from .keys import Key, dotted
 from .structs import Config
@@ -35,7 +36,22 @@ _BOUNDS: Final[dict[tuple[str, str], tuple[float, float]]] = {
     ("residency", "stall_timeout"): (0.1, 86400),
     ("residency", "quarantine"): (0, 86400),
     ("residency", "runner_memory"): (0, 2**50),
+    ("remote", "attempts"): (1, 100),
+    ("remote", "hedge"): (0, 3600),
+    ("remote", "probe_interval"): (0.1, 86400),
+    ("remote", "failures"): (1, 1000),
+    ("remote", "cooldown"): (0.01, 86400),
+    ("remote", "max_line"): (1024, 2**30),
+    ("remote", "repair"): (0, 10),
 }
+_UPSTREAM_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "connect_timeout": (0.01, 600),
+    "first_byte_timeout": (0.01, 86400),
+    "stall_timeout": (0.01, 86400),
+    "weight": (0.001, 1000),
+    "parallel": (1, 100_000),
+}
+_UNSUPPORTED: Final = ("refuse", "ignore")
 
 
 def faults(config: Config) -> Iterator[tuple[Key, str]]:
@@ -51,6 +67,34 @@ def faults(config: Config) -> Iterator[tuple[Key, str]]:
     yield from _names(config)
     yield from _aliases(config)
     yield from _policies(config)
+    yield from _upstreams(config)
+
+
+def _upstreams(config: Config) -> Iterator[tuple[Key, str]]:
+    for number, route in enumerate(config.routes):
+        if route.upstreams and not config.upstreams:
+            key: Key = ("routes", number, "upstreams")
+            yield key, f"{dotted(key)}: there are no upstreams"
+    for name, upstream in config.upstreams.items():
+        for field, (low, high) in _UPSTREAM_BOUNDS.items():
+            key = "upstreams", name, field
+            if not low <= (value := getattr(upstream, field)) <= high:
+                yield key, f"{dotted(key)} is {_short(value)}: it must be from {low} to {high}"
+        if upstream.unsupported not in _UNSUPPORTED:
+            key = "upstreams", name, "unsupported"
+            yield key, f"{dotted(key)} is {_short(upstream.unsupported)}: it must be one of {', '.join(_UNSUPPORTED)}"
+        if name.lower() == HERE:
+            key = "upstreams", name
+            yield key, f"{dotted(key)}: this name is kept for the server itself"
+        seen: dict[str | None, str] = {}
+        for public in upstream.models:
+            key = "upstreams", name, "models", public
+            if (other := seen.setdefault(_key(public), public)) != public:
+                yield key, f"{dotted(key)} is the same name as {dotted(('upstreams', name, 'models', other))}"
+            if _key(public) is None:
+                yield key, f"{dotted(key)}: {_short(public)} is not a model's name"
+            elif not upstream.models[public].strip():
+                yield key, f"{dotted(key)} is empty: it must be the model's name there"
 
 
 def _policies(config: Config) -> Iterator[tuple[Key, str]]:

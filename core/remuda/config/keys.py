@@ -10,7 +10,20 @@ from typing import Any, Final, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from msgspec import Struct, structs
 
-__all__ = ["Key", "children", "dotted", "has", "is_struct", "is_table", "key_part", "leaves", "quoted", "replaced"]
+__all__ = [
+    "HIDDEN",
+    "Key",
+    "children",
+    "dotted",
+    "has",
+    "is_struct",
+    "is_table",
+    "key_part",
+    "leaves",
+    "quoted",
+    "replaced",
+    "showable",
+]
 
 Key: TypeAlias = tuple[str | int, ...]
 """Names of fields, keys of tables and positions in lists, from the top."""
@@ -18,6 +31,8 @@ Key: TypeAlias = tuple[str | int, ...]
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BY_NAME: Final = {"models", "aliases"}
 """Tables whose keys are names of models, which are quoted whatever they look like."""
+HIDDEN: Final = "(not shown)"
+"""Stands for a value that may be a secret."""
 T = TypeVar("T")
 
 
@@ -75,6 +90,12 @@ def leaves(value: Any, kind: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
             yield from leaves(member, of, (*key, part))
         else:
             yield (*key, part), member
+
+
+def showable(key: Key, value: Any) -> Any:
+    """`value`, or what stands for it where it may be a secret."""
+    secret = len(key) > 3 and key[0] == "upstreams" and key[2] == "headers"
+    return HIDDEN if secret else value
 
 
 def has(raw: Any, key: Key) -> bool:

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from .check import faults
 from .decode import decode
 from .environment import Override, idle_variables, overrides
-from .keys import Key, dotted, has, leaves, replaced
+from .keys import Key, dotted, has, leaves, replaced, showable
 from .structs import Config
 
 __all__ = ["DEFAULT", "Settings", "find_file", "load_config", "load_settings"]
@@ -37,8 +37,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """A sentence for each variable of the environment that has no effect, although it looks as if it should."""
 
     def values(self, *, changed: bool = False) -> dict[str, Any]:
-        """Every value by its key as in `sources`; with `changed` those that somebody set."""
-        values = {dotted(key): value for key, value in leaves(self.config, Config)}
+        """Every value by its key as in `sources`, secrets not shown; with `changed` those that somebody set."""
+        values = {dotted(key): showable(key, value) for key, value in leaves(self.config, Config)}
         return {key: value for key, value in values.items() if not changed or self.sources[key] != DEFAULT}
 
 

@@ -26,6 +26,16 @@ LIVE: Final = frozenset({
     "residency.load_timeout",
     "residency.stall_timeout",
     "residency.quarantine",
+    "upstreams",
+    "remote.manage",
+    "remote.attempts",
+    "remote.hedge",
+    "remote.probe_interval",
+    "remote.failures",
+    "remote.cooldown",
+    "remote.affinity",
+    "remote.max_line",
+    "remote.repair",
     "aliases",
 })  # fmt: skip
 """What acts without a restart."""

@@ -18,11 +18,13 @@ __all__ = [
     "MessageConfig",
     "ModelConfig",
     "RegistryConfig",
+    "RemoteConfig",
     "ResidencyConfig",
     "ResidencyRule",
     "RouteConfig",
     "ServerConfig",
     "StoreConfig",
+    "UpstreamConfig",
 ]
 
 
@@ -145,7 +147,9 @@ class RouteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     model: str
     """A glob over whole names, tag included."""
     backend: str
-    """The backend's name, as `remuda plugins` lists it."""
+    """The backend's name, as `remuda plugins` lists it; `remote` is the upstreams."""
+    upstreams: tuple[str, ...] = ()
+    """With `remote`: the upstreams that may serve them, as `[upstreams]` names them; none named is all."""
 
     def matches(self, name: str) -> bool:
         """Without regard to case, as names are compared everywhere."""
@@ -182,6 +186,76 @@ class RegistryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How often one part of a transfer is tried again without getting anywhere."""
 
 
+class UpstreamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[upstreams.NAME]`: another server, whose models are served here. Times in seconds."""
+
+    kind: str = "ollama"
+    """What it speaks: `ollama`, or `openai` for whatever is compatible with that."""
+    url: str = ""
+    """Its address: `http://10.0.0.5:11434`, `https://api.example.org/v1`."""
+    urls: tuple[str, ...] = ()
+    """Instead of `url`: the addresses of several servers that are alike, named NAME-1, NAME-2 and so on."""
+    key_env: str = ""
+    """The environment variable that holds its API key."""
+    key_file: str = ""
+    """Instead: the file that holds it."""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    """Headers to send with every request."""
+    ca_file: str = ""
+    """Certificates to trust, in a PEM file, instead of the system's."""
+    client_cert: str = ""
+    """A PEM file with the certificate and the key to show to it."""
+    verify: bool = True
+    """Check its certificate; `false` trusts whoever answers."""
+    connect_timeout: float = 5.0
+    """How long connecting may take."""
+    first_byte_timeout: float = 300.0
+    """How long an answer may take to begin, the load of the model included; one in a single piece ten times as long."""
+    stall_timeout: float = 60.0
+    """How long an answer that has begun may stop between two lines."""
+    weight: float = 1.0
+    """Its share of the work, beside that of other upstreams that could do it."""
+    parallel: int = 1000
+    """Requests that it gets at a time; more wait here."""
+    models: dict[str, str] = field(default_factory=dict[str, str])
+    """Models by their names here, with their names there: `"gpt-4" = "llama3.2:3b"`."""
+    allow: tuple[str, ...] = ("*",)
+    """Globs over the names of its models: only these are served here; those in `models` always are."""
+    deny: tuple[str, ...] = ()
+    """Globs over the names of its models: these are not."""
+    probe_model: str = ""
+    """A model, by its name there, that must write a token before an upstream that failed is used again."""
+    capabilities: tuple[str, ...] = ("completion", "tools")
+    """What `/api/show` says of models whose server does not say it (`openai`)."""
+    unsupported: str = "refuse"
+    """What becomes of options that it cannot honour (`openai`): `refuse` answers 400, `ignore` leaves them out."""
+    emulate: bool = False
+    """Ask for a `format` in words and check the answer, where it cannot be enforced there (`openai`)."""
+
+
+class RemoteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[remote]`: how work is shared among upstreams. Times in seconds, sizes in bytes."""
+
+    manage: tuple[str, ...] = ()
+    """Where pull, create, copy and delete go when a request does not say: upstreams, `"*"` for all; none is here."""
+    attempts: int = 3
+    """Upstreams that are tried for one request before its answer has begun."""
+    hedge: float = 0.0
+    """After so long without an answer ask a second upstream as well and take whichever is first; 0 never does."""
+    probe_interval: float = 10.0
+    """How often each upstream is asked for its models and whether it is well."""
+    failures: int = 5
+    """Failures in a row after which an upstream is left alone."""
+    cooldown: float = 10.0
+    """For how long at first; twice as long each time it fails again, up to sixteen times."""
+    affinity: bool = True
+    """Prefer, for a conversation, the upstream that served its beginning."""
+    max_line: int = 8 * 1024 * 1024
+    """Longest line of an upstream's stream."""
+    repair: int = 2
+    """How often an answer that does not match its `format` is asked for again, where it is emulated."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerConfig = field(default_factory=ServerConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -190,6 +264,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: StoreConfig = field(default_factory=StoreConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
+    upstreams: dict[str, UpstreamConfig] = field(default_factory=dict[str, UpstreamConfig])
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     """`[aliases]`: other names for models: `"gpt-4" = "llama3.2"`."""
     auto_pull: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, time
 from typing import Any, cast, get_args
 
-from .keys import Key, children, dotted, is_table, key_part, quoted
+from .keys import Key, children, dotted, is_table, key_part, quoted, showable
 from .load import DEFAULT, Settings
 from .structs import Config
 
@@ -14,7 +14,8 @@ __all__ = ["to_toml"]
 
 
 def to_toml(settings: Settings, *, changed: bool = False) -> str:
-    """All values, or with `changed` those that somebody set. To read the text gives the same settings again."""
+    """All values, or with `changed` those that somebody set. To read the text gives the same settings again,
+    but for secrets, which are not shown."""
     tables = _tables(settings.config, Config, (), settings.sources, changed, header="")
     return "\n".join("".join(f"{line}\n" for line in table) for table in tables)
 
@@ -28,7 +29,7 @@ def _tables(
     for name, member, of in members:
         source = "" if is_table(of) else sources[dotted((*key, name))]
         if source and not (changed and source == DEFAULT):
-            lines.append(_line(key_part(str(name), quote=key == ("aliases",)), member, source))
+            lines.append(_line(key_part(str(name), quote=key == ("aliases",)), showable((*key, name), member), source))
     if kept or len(lines) > bool(header):
         yield lines
     for name, member, of in members:

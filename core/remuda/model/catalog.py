@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from ..errors import BadRequest, ModelNotFound, Unavailable
+from ..wire.models import Details
 from .digest import parse_digest
-from .entry import ModelEntry
+from .entry import REMOTE, ModelEntry
 from .facts import ModelFacts, file_digest, read_facts
 from .gguf import GGUFError
 from .name import ModelName, parse_name
@@ -16,7 +17,7 @@ from .source import without_source
 from .store import BlobMissing, Pins, Store, incomplete
 from .store.entries import StoredEntries
 
-__all__ = ["CONFIGURED", "Catalog"]
+__all__ = ["CONFIGURED", "Catalog", "Elsewhere"]
 
 CONFIGURED: Final = "configuration"
 """The `source` of entries that come before those of the store; all others come after."""
@@ -25,6 +26,18 @@ _MOST: Final = 10_000
 _State = tuple[str, Path, Path | None, tuple[int, int], tuple[str, float] | None]
 """A model that keeps its files, their times and sizes, and its manifest, keeps what is known of it."""
 T = TypeVar("T")
+
+
+class Elsewhere(Protocol):
+    """Models that are not on this machine. Neither method looks further than memory."""
+
+    def routed(self, name: ModelName) -> bool:
+        """Whether the model must be one from there, whatever there is here."""
+        ...
+
+    def find(self, name: ModelName) -> ModelEntry | None:
+        """The model, if it may and can be had from there."""
+        ...
 
 
 class Catalog:
@@ -43,6 +56,8 @@ class Catalog:
         self._facts = _Cache(read_facts)
         self._digests = _Cache(file_digest)
         self._aliases: dict[str, ModelName] = {}
+        self.elsewhere: Elsewhere | None = None
+        """Where `find` looks for what is not here. `entries` leaves its models out."""
 
     def set_aliases(self, aliases: Mapping[str, str]) -> None:
         """From now on these other names, and no more, stand for models. Raises `BadRequest` for what is no name.
@@ -85,7 +100,12 @@ class Catalog:
         return self._fixed.get(name.key)
 
     def facts(self, entry: ModelEntry) -> ModelFacts:
-        """Blocking. Raises `GGUFError` for weights that cannot be read, unless the store says what they are."""
+        """Blocking. Raises `GGUFError` for weights that cannot be read, unless the store says what they are.
+
+        Of a model that is not on this machine nothing is known.
+        """
+        if entry.format == REMOTE:
+            return ModelFacts(details=Details(format=REMOTE), size=0, modified=0.0)
         return self._facts.get(entry)
 
     def digest(self, entry: ModelEntry) -> str:
@@ -133,6 +153,14 @@ class Catalog:
         raise ModelNotFound(text)
 
     def _lookup(self, name: ModelName) -> ModelEntry | None:
+        if self.elsewhere is None:
+            return self.here(name)
+        if self.elsewhere.routed(name):
+            return self.elsewhere.find(name)
+        return self.here(name) or self.elsewhere.find(name)
+
+    def here(self, name: ModelName) -> ModelEntry | None:
+        """The model of this machine, or None."""
         fixed = self._fixed.get(name.key)
         if self._stored is None or (fixed is not None and fixed.source == CONFIGURED):
             return fixed

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
 
 from .manifest import ModelConfigFile
 from .name import ModelName
 
-__all__ = ["ModelEntry", "Stored"]
+__all__ = ["REMOTE", "ModelEntry", "Stored"]
+
+REMOTE: Final = "remote"
+"""The `ModelEntry.format` of models that upstreams have, and the name of the backend that reaches them."""
 
 
 class Stored(Struct, frozen=True, kw_only=True):

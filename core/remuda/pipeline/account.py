@@ -25,6 +25,7 @@ class Account:
         self.done = Done(reason="")
         """`reason` is the receipt's own where nothing goes wrong."""
         self.load_ns = 0
+        self.status = 200
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def accounted(
     status, reason = RequestCancelled.status, "the client left"
     try:
         yield account
-        status, reason = 200, account.done.reason
+        status, reason = account.status, account.done.reason
     except RemudaError as error:
         status, reason = error.status, error.message
         raise

@@ -33,14 +33,16 @@ ENDPOINT = "/api/chat"
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
-def parse_chat(request: ChatRequest, known: Known, request_id: str, client: Client = NOBODY) -> Job:
+def parse_chat(
+    request: ChatRequest, known: Known, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
+) -> Job:
     """Check everything that can be checked before any work, in the protocol's order.
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
     said = _said(request.messages or [])
     offered = parse_tools(request.tools)
-    job = begun(request, known, request_id, client, ENDPOINT, load_only=not said)
+    job = begun(request, known, request_id, client, ENDPOINT, upstreams, load_only=not said)
     if job.unload:
         return job
     given = dict(request.options or {})

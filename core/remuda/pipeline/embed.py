@@ -14,13 +14,14 @@ from typing import Any, Final, cast
 
 import anyio.to_thread
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field, structs
 
 from ..backend import Done, Embedded, EmbedJob, Embeds
 from ..errors import BadRequest, ModelNotFound
 from ..hookspecs import Asking
 from ..job import NOBODY, Client
 from ..model import ModelEntry, ModelFacts
+from ..model.entry import REMOTE
 from ..residency import Asked
 from ..residency.queue import Lane
 from ..wire import (
@@ -52,8 +53,10 @@ class _Asked(Struct, frozen=True, kw_only=True):
     endpoint: str
     name: str
     entry: ModelEntry
+    upstreams: tuple[str, ...] = ()
     facts: ModelFacts
     options: Options
+    given: dict[str, Any] = field(default_factory=dict[str, Any])
     ignored_options: tuple[str, ...]
     keep_alive: float | None
     inputs: list[str]
@@ -78,7 +81,12 @@ class _Unknown(ModelNotFound):
 
 
 async def embed(
-    request: EmbedRequest, flow: Flow, known: Known, request_id: str, client: Client = NOBODY
+    request: EmbedRequest,
+    flow: Flow,
+    known: Known,
+    request_id: str,
+    client: Client = NOBODY,
+    upstreams: tuple[str, ...] = (),
 ) -> EmbedResponse:
     """One vector for each input, in order; none, and a loaded model, where there is no input.
 
@@ -86,7 +94,7 @@ async def embed(
     """
     began = time.perf_counter_ns()
     asked = await anyio.to_thread.run_sync(_parse_embed, request, known, request_id, client)
-    made = await _run(asked, flow, began)
+    made = await _run(structs.replace(asked, upstreams=upstreams), flow, began)
     return EmbedResponse(
         model=asked.name,
         embeddings=made.vectors,
@@ -97,12 +105,17 @@ async def embed(
 
 
 async def embeddings(
-    request: EmbeddingsRequest, flow: Flow, known: Known, request_id: str, client: Client = NOBODY
+    request: EmbeddingsRequest,
+    flow: Flow,
+    known: Known,
+    request_id: str,
+    client: Client = NOBODY,
+    upstreams: tuple[str, ...] = (),
 ) -> EmbeddingsResponse:
     """As `embed`, for one text, which is never cut: one that is too long raises `BadRequest`."""
     began = time.perf_counter_ns()
     asked = await anyio.to_thread.run_sync(_parse_embeddings, request, known, request_id, client)
-    made = await _run(asked, flow, began)
+    made = await _run(structs.replace(asked, upstreams=upstreams), flow, began)
     return EmbeddingsResponse(made.vectors[0] if made.vectors else [])
 
 
@@ -142,6 +155,7 @@ def _parse(
         entry=entry,
         facts=known.catalog.facts(entry),
         options=merge_options((entry.options, given)),
+        given=given,
         ignored_options=tuple(ignored),
         keep_alive=keep_alive,
         inputs=inputs,
@@ -174,22 +188,27 @@ async def _run(asked: _Asked, flow: Flow, began: int) -> _Vectors:
     return made
 
 
-def _wanted(asked: _Asked, flow: Flow) -> Asked:
+def _asking(asked: _Asked) -> Asking:
     client = asked.client
-    asking = Asking(
+    return Asking(
         request_id=asked.request_id,
         endpoint=asked.endpoint,
         model=asked.name,
         address=client.address,
         key=client.key,
     )
+
+
+def _wanted(asked: _Asked, flow: Flow) -> Asked:
     lane: Lane = "embed" if asked.inputs else "load"
-    return flow.asked(asked.entry, asked.options, asked.facts, lane, asking, asked.keep_alive)
+    return flow.asked(asked.entry, asked.options, asked.facts, lane, _asking(asked), asked.keep_alive)
 
 
 async def _vectors(asked: _Asked, flow: Flow, began: int) -> _Vectors:
+    if asked.entry.format == REMOTE:
+        return await _elsewhere(asked, flow)
     if not asked.inputs and asked.keep_alive == 0:
-        await flow.unload(asked.entry)
+        await flow.herd.leave(asked.entry, flow.backend_name(asked.entry))
         return _Vectors([])
     async with flow.herd.use(_wanted(asked, flow)) as lease:
         model = await lease.model()
@@ -204,6 +223,17 @@ async def _vectors(asked: _Asked, flow: Flow, began: int) -> _Vectors:
         embed_ns = time.perf_counter_ns() - ready
     vectors = await anyio.to_thread.run_sync(_normalised, embedded, asked.dimensions)
     return _Vectors(vectors, embedded.tokens, load_ns=ready - began, embed_ns=embed_ns)
+
+
+async def _elsewhere(asked: _Asked, flow: Flow) -> _Vectors:
+    """As `_vectors`, of a model of upstreams: these load and unload as they see fit."""
+    began = time.perf_counter_ns()
+    job = EmbedJob(inputs=asked.inputs, limit=0, truncate=asked.truncate)
+    embedded = await flow.elsewhere().embed(
+        _asking(asked), asked.entry.name, asked.upstreams, job, asked.given, asked.keep_alive
+    )
+    vectors = await anyio.to_thread.run_sync(_normalised, embedded, asked.dimensions)
+    return _Vectors(vectors, embedded.tokens, embed_ns=time.perf_counter_ns() - began)
 
 
 def _normalised(embedded: Embedded, dimensions: int) -> list[list[float]]:

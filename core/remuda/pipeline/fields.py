@@ -59,6 +59,7 @@ def begun(
     request_id: str,
     client: Client,
     endpoint: str,
+    upstreams: tuple[str, ...],
     *,
     load_only: bool,
 ) -> Job:
@@ -74,6 +75,7 @@ def begun(
         endpoint=endpoint,
         name=name,
         client=client,
+        upstreams=upstreams,
         progress=bool(request.progress) and request.stream is not False,
         entry=known.model(name),
         options=Options(),
@@ -93,6 +95,7 @@ def with_wishes(job: Job, options: Mapping[str, Any], format: Any, known: Known)
     return structs.replace(
         job,
         options=merge_options((job.entry.options, given)),
+        given=given,
         ignored_options=tuple(ignored),
         format=parse_format(format, known.formats),
     )

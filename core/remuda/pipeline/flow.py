@@ -15,10 +15,11 @@ from msgspec import structs
 from ..backend import Done, GenerateJob, Generates, LoadedModel, LoadWish
 from ..config import Config
 from ..dispatch import choose_backend
-from ..errors import BadRequest
+from ..errors import BadRequest, Unavailable
 from ..hookspecs import Asking
 from ..job import Client, Event, Finished, Job, Loaded, Rendered, Waiting
 from ..model import Catalog, ModelEntry, ModelFacts
+from ..model.entry import REMOTE
 from ..output import Text
 from ..plugins import Plugins
 from ..residency import Asked, Herd
@@ -27,6 +28,7 @@ from ..wire import Options
 from .account import accounted
 from .answer import Answer
 from .filters import filtered
+from .front import Front
 from .loading import Loading, limits_of
 from .prompt import Prompt, Prompter
 from .settle import Plan, settle
@@ -43,6 +45,8 @@ class Flow:
         self._prompter = Prompter(config, plugins)
         self._run = filtered(plugins, self._events)
         self._formats = plugins.backend_formats()
+        self.front = Front(config, plugins, catalog) if config.upstreams else None
+        """None while there are no upstreams."""
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of a job; `Finished` last. Closing it stops the work behind it."""
@@ -56,9 +60,14 @@ class Flow:
                         account.done, account.load_ns = event.done, event.load_ns
                     yield event
 
-    async def unload(self, entry: ModelEntry) -> None:
-        """Now if it is idle, else as soon as it is."""
-        await self.herd.leave(entry, self.backend_name(entry))
+    async def unload(self, job: Job) -> None:
+        """Let the job's model go: now if it is idle, else as soon as it is."""
+        if job.entry.format != REMOTE:
+            await self.herd.leave(job.entry, self.backend_name(job.entry))
+            return
+        async with aclosing(self.elsewhere().answer(job)) as events:
+            async for _ in events:
+                pass
 
     def asked(
         self,
@@ -87,7 +96,15 @@ class Flow:
         )
 
     def reload(self, config: Config) -> None:
-        """Go on with another configuration; what is loaded stays, and so do requests that have begun."""
+        """Go on with another configuration; what is loaded stays, and so do requests that have begun.
+
+        Raises `ConfigError`, having changed nothing.
+        """
+        if self.front is not None:
+            self.front.configure(config)
+        elif config.upstreams:
+            self.front = Front(config, self.plugins, self.catalog)
+            self.front.start()
         self.config = self._loading.config = config
         self._loading.configure()
         self.herd.limits = limits_of(config)
@@ -112,7 +129,18 @@ class Flow:
         for helper in (*self.plugins.templates.made(), *self.plugins.formats.made()):
             await helper.close()
 
+    def elsewhere(self) -> Front:
+        """The way to upstreams, for a model that was found there."""
+        if self.front is None:
+            raise Unavailable("the upstreams of this server have just been taken away")
+        return self.front
+
     async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
+        if job.entry.format == REMOTE:
+            async with aclosing(self.elsewhere().answer(job)) as events:
+                async for event in events:
+                    yield event
+            return
         began = time.perf_counter_ns()
         facts = await self.facts(job.entry)
         plan = await settle(job, facts, self._prompter, self.plugins, self.config)

@@ -28,14 +28,20 @@ _TOKENS = 2**31
 """No vocabulary is larger. Which one it is, is known where the model is."""
 
 
-def parse_generate(request: GenerateRequest, known: Known, request_id: str, client: Client = NOBODY) -> Job:
+def parse_generate(
+    request: GenerateRequest,
+    known: Known,
+    request_id: str,
+    client: Client = NOBODY,
+    upstreams: tuple[str, ...] = (),
+) -> Job:
     """Check everything that can be checked before any work, in the protocol's order.
 
     Raises `BadRequest` or what `Catalog.find` raises.
     """
     images = decode_images(request.images or [])
     prompt, raw, context = request.prompt or "", bool(request.raw), request.context or []
-    job = begun(request, known, request_id, client, ENDPOINT, load_only=not prompt)
+    job = begun(request, known, request_id, client, ENDPOINT, upstreams, load_only=not prompt)
     if job.unload:
         return job
     if raw and (request.template or request.system or context):

@@ -17,6 +17,7 @@ from msgspec import structs
 from ..errors import BadRequest, ModelNotFound, NotFound, RemudaError
 from ..model import Catalog, ModelEntry, ModelName, parse_name
 from ..model.catalog import CONFIGURED
+from ..model.entry import REMOTE
 from ..model.manifest import BadManifest
 from ..model.source import without_source
 from ..model.store import Store
@@ -62,7 +63,12 @@ class Library:
         """All models, newest first. One whose weights cannot be read is left out, and logged."""
         return TagsResponse(await anyio.to_thread.run_sync(self._tags))
 
-    async def show(self, request: ShowRequest) -> ShowResponse:
+    async def show(self, request: ShowRequest, upstreams: tuple[str, ...] = ()) -> ShowResponse:
+        """Of a model of upstreams what one of them says, one of those named if any are."""
+        if self._flow.front is not None:
+            entry = await anyio.to_thread.run_sync(self._elsewhere, request.asked)
+            if entry is not None:
+                return await self._flow.front.show(request, entry.name, upstreams)
         return await show(request, self._catalog, self._flow.abilities, self._flow.template)
 
     async def copy(self, request: CopyRequest) -> None:
@@ -105,6 +111,14 @@ class Library:
         name = await anyio.to_thread.run_sync(self._pushed, request.asked)
         return await _told(self._transfers.push(name, insecure=bool(request.insecure)), request.stream)
 
+    def _elsewhere(self, text: str) -> ModelEntry | None:
+        """The model of upstreams that `text` stands for, if it does."""
+        try:
+            entry = self._catalog.find(text)
+        except RemudaError:
+            return None
+        return entry if entry.format == REMOTE else None
+
     def _tags(self) -> list[TagsModel]:
         tags = [tag for entry in self._catalog.entries() if (tag := _tag(self._catalog, entry)) is not None]
         return [tag for _, tag in sorted(tags, key=lambda pair: pair[0], reverse=True)]
@@ -116,6 +130,8 @@ class Library:
             raise BadRequest(f'source "{_cut(source)}" is invalid') from None
         except ModelNotFound:
             raise NotFound(f'model "{_cut(source)}" not found') from None
+        if entry.format == REMOTE:
+            raise NotFound(f'model "{_cut(source)}" not found on this server itself: it is on upstreams')
         try:
             name = parse_name(target)
         except BadRequest:

@@ -45,6 +45,7 @@ from .create import Creator
 from .embed import embed, embeddings
 from .fields import Known
 from .flow import Flow
+from .front import Front
 from .generate import collect_generate, generate_responses, generate_single, parse_generate
 from .library import Library, of_loaded
 from .models import configured_models
@@ -79,9 +80,16 @@ class Pipeline:
         self._sweeping: asyncio.Task[None] | None = None
         self.readiness = Readiness(config.residency.preload, config.server.ready_model, self._preload, self._prove)
 
+    @property
+    def front(self) -> Front | None:
+        """The way to upstreams; None while there are none."""
+        return self.flow.front
+
     def start(self) -> None:
-        """Begin to clean up the store and to load the models that shall be there. Nothing waits for it or fails with
-        it."""
+        """Begin to clean up the store, to load the models that shall be there and to watch upstreams. Nothing waits for
+        it or fails with it."""
+        if self.front is not None:
+            self.front.start()
         self._sweeping = asyncio.create_task(self._sweep())
         self.readiness.start()
 
@@ -92,10 +100,11 @@ class Pipeline:
             _log.exception("the store could not be cleaned up")
 
     async def generate(
-        self, request: GenerateRequest, *, request_id: str, client: Client = NOBODY
+        self, request: GenerateRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
     ) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
         """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
 
+        `upstreams` are those that may serve it, by name, where its model is on upstreams; none named is any.
         With `auto_pull`, a stream for a model that was not there begins with the progress of its pull; with
         `request.progress`, with how long the wait is.
         Raises `RemudaError` before the first item; the stream may raise one later.
@@ -103,48 +112,53 @@ class Pipeline:
 
         async def answer(job: Job) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
             if job.unload:
-                await self.flow.unload(job.entry)
+                await self.flow.unload(job)
                 return generate_single(job.name, "unload")
             stream = generate_responses(job.name, self.flow.run(job))
             return await (collect_generate(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_generate, request, self._known, request_id, client)
+        parse = partial(parse_generate, request, self._known, request_id, client, upstreams)
         return await self._answered(request, parse, answer, load_only=not request.prompt)
 
     async def chat(
-        self, request: ChatRequest, *, request_id: str, client: Client = NOBODY
+        self, request: ChatRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
     ) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
         """As `generate`, for a conversation."""
 
         async def answer(job: Job) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
             if job.unload:
-                await self.flow.unload(job.entry)
+                await self.flow.unload(job)
                 return chat_single(job.name, "unload")
             stream = chat_responses(job.name, self.flow.run(job))
             return await (collect_chat(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_chat, request, self._known, request_id, client)
+        parse = partial(parse_chat, request, self._known, request_id, client, upstreams)
         return await self._answered(request, parse, answer, load_only=not request.messages)
 
-    async def embed(self, request: EmbedRequest, *, request_id: str, client: Client = NOBODY) -> EmbedResponse:
+    async def embed(
+        self, request: EmbedRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
+    ) -> EmbedResponse:
         """Raises `RemudaError`. Cancelling stops the work behind it."""
-        work = partial(embed, request, self.flow, self._known, request_id, client)
+        work = partial(embed, request, self.flow, self._known, request_id, client, upstreams)
         return await self._embedded(request, work, load_only=not request.input)
 
     async def embeddings(
-        self, request: EmbeddingsRequest, *, request_id: str, client: Client = NOBODY
+        self, request: EmbeddingsRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
     ) -> EmbeddingsResponse:
         """As `embed`, for one text."""
-        work = partial(embeddings, request, self.flow, self._known, request_id, client)
+        work = partial(embeddings, request, self.flow, self._known, request_id, client, upstreams)
         return await self._embedded(request, work, load_only=not request.prompt)
 
     async def tags(self) -> TagsResponse:
-        """As `Library.tags`."""
-        return await self.library.tags()
+        """As `Library.tags`, with the models of upstreams."""
+        tags = await self.library.tags()
+        return tags if self.front is None else TagsResponse(await self.front.tags(tags.models))
 
     async def ps(self) -> PsResponse:
-        """The models in memory, longest remaining first, and the requests that wait."""
+        """The models in memory, longest remaining first, then those of upstreams; and the requests that wait here."""
         running = await asyncio.gather(*map(self._running, self.flow.herd.residents()))
+        if self.front is not None:
+            running += await self.front.ps()
         waiting = [
             PsWaiting(model=str(each.entry.name), position=each.position, seconds=round(each.seconds, 3))
             for each in self.flow.herd.queued()
@@ -152,11 +166,14 @@ class Pipeline:
         return PsResponse(running, waiting)
 
     def reload(self, config: Config) -> None:
-        """Go on with another configuration, as far as `remuda.config.reloadable` lets it differ. Loaded models stay."""
+        """Go on with another configuration, as far as `remuda.config.reloadable` lets it differ. Loaded models stay.
+
+        Raises `ConfigError`, having changed nothing.
+        """
+        self.flow.reload(config)
         self.config = config
         self.catalog.set_aliases(config.aliases)
         self._warn_of_routes(config)
-        self.flow.reload(config)
 
     async def close(self) -> None:
         await self.readiness.close()
@@ -178,7 +195,7 @@ class Pipeline:
     ) -> Response | ResponseStream[Response | ProgressResponse]:
         """The answer to a job, its model pulled before if the configuration wants it."""
         try:
-            job = await anyio.to_thread.run_sync(parse)
+            job = await self._looked_for(partial(anyio.to_thread.run_sync, parse), request.model or "")
         except ModelNotFound:
             if not self._pulls(request, load_only):
                 raise
@@ -194,11 +211,20 @@ class Pipeline:
         self, request: EmbedRequest | EmbeddingsRequest, work: Callable[[], Awaitable[T]], *, load_only: bool
     ) -> T:
         try:
-            return await work()
+            return await self._looked_for(work, request.model or "")
         except ModelNotFound:
             if not self._pulls(request, load_only):
                 raise
         await last(self.library.pulled(request.model or ""))
+        return await work()
+
+    async def _looked_for(self, work: Callable[[], Awaitable[T]], name: str) -> T:
+        """`work()`, once more where upstreams turn out to have the model that it did not find."""
+        try:
+            return await work()
+        except ModelNotFound:
+            if self.front is None or not await self.front.look(name):
+                raise
         return await work()
 
     def _warn_of_routes(self, config: Config) -> None:

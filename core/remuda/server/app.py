@@ -13,6 +13,7 @@ from .blobs import Blobs
 from .drain import Drain
 from .exchange import Receive, Send
 from .guard import Guard
+from .relay import Relay
 from .shim import Shim, refuse_websocket
 from .web import as_asgi, make_quart
 
@@ -34,7 +35,8 @@ class App:
         self.drain = Drain()
         self.guard = Guard(config.server.origins, loopback=is_loopback(config.server.host))
         quart = as_asgi(make_quart(pipeline, plugins, self.drain))
-        self._shim = Shim(quart, Blobs(pipeline, self.drain), config.server, self.guard, self.drain)
+        relay = Relay(pipeline, self.drain, quart)
+        self._shim = Shim(quart, Blobs(pipeline, self.drain), relay, config.server, self.guard, self.drain)
         self._lifespans: list[tuple[str, AbstractAsyncContextManager[None]]] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

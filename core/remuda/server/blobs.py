@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio.to_thread
@@ -17,6 +18,7 @@ import anyio.to_thread
 from ..errors import BadRequest, NotFound, RemudaError
 from ..model import Digest, parse_digest
 from ..model.store import Incoming
+from .client import upstreams_of
 from .drain import Drain
 from .exchange import Exchange
 from .framing import content_length
@@ -49,6 +51,9 @@ class Blobs:
         digest = parse_digest(str(scope["path"])[len(_PREFIX) :])
         if scope["method"] not in {"HEAD", "POST"}:
             raise Refused(405, "method not allowed", {"Allow": "HEAD, POST"})
+        if elsewhere := await self._elsewhere(scope):
+            await self._at(elsewhere, digest, scope, exchange)
+            return
         known = await anyio.to_thread.run_sync(self._pipeline.store.has, digest)
         if scope["method"] == "HEAD":
             missing = NotFound(f'blob "{digest}" not found')
@@ -58,6 +63,28 @@ class Blobs:
         else:
             reply = Reply(status=201 if await self._take(digest, exchange, content_length(scope)) else 200)
         await self._drain.wait_for(exchange.answer(reply))
+
+    async def _elsewhere(self, scope: dict[str, Any]) -> tuple[str, ...]:
+        """The upstreams on which a model is to be made of the file; none is this server."""
+        front = self._pipeline.front
+        return () if front is None else await front.managed("create", "", upstreams_of(scope))
+
+    async def _at(self, upstreams: tuple[str, ...], digest: Digest, scope: dict[str, Any], exchange: Exchange) -> None:
+        """As `__call__`, on upstreams."""
+        front = self._pipeline.front
+        assert front is not None
+        if await self._drain.wait_for(front.has_blob(str(digest), upstreams)):
+            reply = Reply(status=200)
+        elif scope["method"] == "HEAD":
+            reply = error_reply(NotFound(f'blob "{digest}" not found'), exchange.request_id)
+        else:
+            await front.put_blob(str(digest), content_length(scope), partial(self._pieces, exchange), upstreams)
+            reply = Reply(status=201)
+        await self._drain.wait_for(exchange.answer(reply))
+
+    async def _pieces(self, exchange: Exchange) -> AsyncGenerator[bytes, None]:
+        while piece := await self._drain.wait_for(exchange.piece()):
+            yield piece
 
     async def _take(self, digest: Digest, exchange: Exchange, declared: int | None) -> bool:
         """Whether the blob is new: another upload of the same one may have been faster."""

@@ -21,10 +21,10 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent
 
 from .exchange import raw_headers
 from .framing import MAX_HEADERS
@@ -87,6 +87,8 @@ class Connection(TCPServer):
         super().__init__(app, asyncio.get_running_loop(), config, context, state, reader, writer)
         self._close_limit = close_limit
         self._late: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        """Runs while no request does."""
         self._watched = reader
 
     async def run(self) -> None:
@@ -97,8 +99,14 @@ class Connection(TCPServer):
             _log.debug("connection lost: %r", errors.exceptions)
         finally:
             await self._close()
+            self._be_idle(False)
             if self._late is not None:
                 self._late.cancel()
+
+    def leave(self) -> None:
+        """Close as soon as no request runs."""
+        if self._idle is not None:
+            self._be_idle(True)
 
     def abort(self) -> None:
         """Drop the client and all that waits for it, in the kernel's buffers too: it meets a reset."""
@@ -109,6 +117,28 @@ class Connection(TCPServer):
 
     def is_closing(self) -> bool:
         return self.writer.is_closing()
+
+    def is_empty(self) -> bool:
+        return not self.writer.transport.get_write_buffer_size()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self._be_idle(event.idle)
+        else:
+            await super().protocol_send(event)
+
+    def _be_idle(self, idle: bool) -> None:
+        """Hypercorn keeps a task for this, which is ended, awaited and begun anew for each request; a timer does as
+        well."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if idle:
+            seconds = 0.0 if self.context.terminated.is_set() else self.config.keep_alive_timeout
+            self._idle = self.loop.call_later(seconds, self._over)
+
+    def _over(self) -> None:
+        self._task_group.spawn(self._initiate_server_close)  # pyright: ignore[reportUnknownMemberType]
 
     async def _serve(self) -> None:
         sock = self.writer.get_extra_info("socket")
@@ -127,7 +157,7 @@ class Connection(TCPServer):
                 server,
                 self.protocol_send,
             )
-            await self.idle_task.restart(group, self._idle_timeout)  # pyright: ignore[reportUnknownMemberType]
+            self._be_idle(True)
             await self._read_data()
 
     async def _close(self) -> None:
@@ -155,10 +185,38 @@ class Connection(TCPServer):
         if not reading.cancelled() and (error := reading.exception()) is not None:
             raise error
         await self.protocol.handle(Closed())
-        await self.idle_task.stop()  # or the connection stays for as long as it might have been idle
+        self._be_idle(False)
 
 
 class _Http1(H11Protocol):
+    _head = b""
+    """Of a reply, for as long as what follows it may come at once: one write, and for the client one packet, less."""
+    _late: asyncio.Task[None] | None = None
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = bytes(data or b"")
+            asyncio.get_running_loop().call_soon(self._nothing_followed)
+            return
+        head, self._head = self._head, b""
+        if head or data:
+            await self.send(RawData(data=head + (data or b"")))
+
+    def _nothing_followed(self) -> None:
+        if self._head:
+            self._late = asyncio.ensure_future(self._send_head())
+
+    async def _send_head(self) -> None:
+        head, self._head = self._head, b""  # only now: what came meanwhile has taken it along
+        if head:
+            await self.send(RawData(data=head))
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Stay with HTTP/1: an offer to upgrade may be ignored (RFC 9110, 7.8), and `PRI` meets the shim's 505."""
 

@@ -41,6 +41,8 @@ LINGER: Final = 5.0
 and the reset can destroy the reply on its way."""
 LINGER_BYTES: Final = 256 * 1024 * 1024
 YIELD_EVERY: Final = 8
+SHORT: Final = 16 * 1024
+"""Bytes that a connection takes whether its client reads or not."""
 
 
 class ClientGone(ConnectionError):
@@ -48,11 +50,15 @@ class ClientGone(ConnectionError):
 
 
 class Transport(Protocol):
-    """What is needed of a connection; an `asyncio.Transport` has it."""
+    """What is needed of a connection."""
 
     def abort(self) -> None: ...
 
     def is_closing(self) -> bool: ...
+
+    def is_empty(self) -> bool:
+        """Nothing waits to be sent: a short message goes out at once."""
+        ...
 
 
 class Exchange:
@@ -177,7 +183,9 @@ class Exchange:
         if self.gone or (self._transport is not None and self._transport.is_closing()):
             self.gone = True
             raise ClientGone("the client left")
-        stall = asyncio.timeout(self._write_timeout)
+        at_once = self._transport is not None and self._transport.is_empty()
+        short = len(message.get("body", b"")) < SHORT
+        stall = asyncio.timeout(None if at_once and short else self._write_timeout)
         try:
             async with stall:
                 await self._send(message)

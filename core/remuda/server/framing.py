@@ -17,12 +17,19 @@ __all__ = ["MAX_HEADERS", "check_framing", "content_length", "headers_of"]
 
 MAX_HEADERS: Final = 16 * 1024
 """Bytes. h11 has the same bound only for headers that come in pieces."""
+_KNOWN: Final = "remuda.headers"
+"""Key of a scope under which its headers are found by name."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def headers_of(scope: dict[str, Any], name: bytes) -> list[str]:
-    """All values of one header."""
-    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key.lower() == name]
+    """All values of one header, whose name in a scope is in small letters. Not to be changed."""
+    known: dict[bytes, list[str]] | None = scope.get(_KNOWN)
+    if known is None:
+        known = scope[_KNOWN] = {}
+        for key, value in scope["headers"]:
+            known.setdefault(key, []).append(value.decode("latin-1").strip())
+    return known.get(name) or []
 
 
 def content_length(scope: dict[str, Any]) -> int | None:

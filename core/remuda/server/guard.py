@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -106,6 +107,7 @@ def split_host(host: str) -> tuple[str, str]:
     return name, port
 
 
+@lru_cache(1024)
 def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_loopback or address.is_private or address.is_unspecified
 

@@ -13,6 +13,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from ..errors import NotBuilt
 from ..job import Client
+from ..remote import DeedKind
 from ..wire import (
     ChatRequest,
     CopyRequest,
@@ -24,10 +25,12 @@ from ..wire import (
     ProgressResponse,
     ShowRequest,
     TransferRequest,
+    UpstreamsResponse,
     VersionResponse,
     decode,
 )
-from .client import client_of
+from .client import client_of, upstreams_of
+from .deeds import done_elsewhere
 from .drain import Drain
 from .exchange import current_exchange
 from .replies import PLAIN_JSON, empty_response, json_response
@@ -94,7 +97,12 @@ def _add_facts(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     @routes.post("/api/show")
     async def show() -> Response:
         wanted = await read_body(ShowRequest)
-        return json_response(await drain.wait_for(pipeline.library.show(wanted)))
+        return json_response(await drain.wait_for(pipeline.library.show(wanted, _upstreams())))
+
+    @routes.get("/api/upstreams")
+    async def upstreams() -> Response:
+        front = pipeline.front
+        return json_response(UpstreamsResponse(front.states() if front is not None else []))
 
 
 def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
@@ -102,7 +110,7 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def generate() -> Response:
         exchange = current_exchange()
         wanted = await read_body(GenerateRequest)
-        work = pipeline.generate(wanted, request_id=exchange.request_id, client=_client())
+        work = pipeline.generate(wanted, request_id=exchange.request_id, client=_client(), upstreams=_upstreams())
         reply = await drain.wait_for(work)
         return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
@@ -110,7 +118,7 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def chat() -> Response:
         exchange = current_exchange()
         wanted = await read_body(ChatRequest)
-        work = pipeline.chat(wanted, request_id=exchange.request_id, client=_client())
+        work = pipeline.chat(wanted, request_id=exchange.request_id, client=_client(), upstreams=_upstreams())
         reply = await drain.wait_for(work)
         return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
 
@@ -118,7 +126,8 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def embed() -> Response:
         wanted = await read_body(EmbedRequest)
         request_id = current_exchange().request_id
-        reply = await drain.wait_for(pipeline.embed(wanted, request_id=request_id, client=_client()))
+        work = pipeline.embed(wanted, request_id=request_id, client=_client(), upstreams=_upstreams())
+        reply = await drain.wait_for(work)
         if len(reply.embeddings) < _MANY_VECTORS:
             return json_response(reply)
         return await asyncio.to_thread(json_response, reply)
@@ -127,34 +136,48 @@ def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def embeddings() -> Response:
         wanted = await read_body(EmbeddingsRequest)
         request_id = current_exchange().request_id
-        work = pipeline.embeddings(wanted, request_id=request_id, client=_client())
+        work = pipeline.embeddings(wanted, request_id=request_id, client=_client(), upstreams=_upstreams())
         return json_response(await drain.wait_for(work))
 
 
 def _add_library(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
+    async def elsewhere(kind: DeedKind, model: str, body: bytes, *, stream: bool | None = None) -> Response | None:
+        whole = stream is False
+        return await done_elsewhere(pipeline, drain, kind, model, body, _upstreams(), whole=whole)
+
     @routes.post("/api/copy")
     async def copy() -> Response:
-        wanted = await read_body(CopyRequest)
+        wanted, body = await _body(CopyRequest)
+        if reply := await elsewhere("copy", wanted.source or "", body):
+            return reply
         await drain.wait_for(pipeline.library.copy(wanted))
         return empty_response()
 
     @routes.delete("/api/delete")
     async def delete() -> Response:
-        wanted = await read_body(DeleteRequest)
+        wanted, body = await _body(DeleteRequest)
+        if reply := await elsewhere("delete", wanted.asked, body):
+            return reply
         await drain.wait_for(pipeline.library.delete(wanted))
         return empty_response()
 
     @routes.post("/api/create")
     async def create() -> Response:
-        return await progress(pipeline.library.create(await read_body(CreateRequest)))
+        wanted, body = await _body(CreateRequest)
+        reply = await elsewhere("create", wanted.asked, body, stream=wanted.stream)
+        return reply or await progress(pipeline.library.create(wanted))
 
     @routes.post("/api/pull")
     async def pull() -> Response:
-        return await progress(pipeline.library.pull(await read_body(TransferRequest)))
+        wanted, body = await _body(TransferRequest)
+        reply = await elsewhere("pull", wanted.asked, body, stream=wanted.stream)
+        return reply or await progress(pipeline.library.pull(wanted))
 
     @routes.post("/api/push")
     async def push() -> Response:
-        return await progress(pipeline.library.push(await read_body(TransferRequest)))
+        wanted, body = await _body(TransferRequest)
+        reply = await elsewhere("push", wanted.asked, body, stream=wanted.stream)
+        return reply or await progress(pipeline.library.push(wanted))
 
     async def progress(work: Awaitable[ProgressResponse | ResponseStream[ProgressResponse]]) -> Response:
         reply = await drain.wait_for(work)
@@ -167,9 +190,18 @@ def _client() -> Client:
     return client_of(cast(dict[str, Any], request.scope))
 
 
+def _upstreams() -> tuple[str, ...]:
+    return upstreams_of(cast(dict[str, Any], request.scope))
+
+
 async def read_body(type: type[T]) -> T:
     """The request's body as `type`, whatever its `Content-Type` says. Raises `BadRequest`."""
+    return (await _body(type))[0]
+
+
+async def _body(type: type[T]) -> tuple[T, bytes]:
+    """As `read_body`, and the bytes."""
     body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     if len(body) < _BIG_BODY:
-        return decode(body, type)
-    return await asyncio.to_thread(decode, body, type)
+        return decode(body, type), body
+    return await asyncio.to_thread(decode, body, type), body

@@ -36,6 +36,8 @@ FAREWELL: Final = 2.0
 """Seconds in which cut requests may say so and connections may be closed."""
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds in which the models must be unloaded; their processes die with this one anyway."""
+_YOUNG: Final = 20_000
+"""Objects made between two looks for garbage: requests leave little that is not freed by itself."""
 PATIENCE: Final = 0.4
 """Seconds between a second signal and the end of the process, whatever is still running."""
 
@@ -111,6 +113,8 @@ class _Listener:
     async def farewell(self, seconds: float) -> None:
         """Let idle connections close, and the others send what they hold."""
         await self._context.terminated.set()
+        for connection in self._open.values():
+            connection.leave()
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
 
@@ -160,6 +164,7 @@ def run_server(
         # What is here now stays: no collection needs to walk over it again while tokens wait.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG, 20, 50)
         return asyncio.run(_until_signal(app, sock, on_ready, ended, read_config))
     finally:
         ended.set()

@@ -2,7 +2,8 @@
 
 In this order: HTTP version, framing, `Host` and `Origin`, a server that is shutting down, the declared size of the
 body; then the application, inside an `Exchange`. Every reply carries `X-Request-Id`. Files on their way to the store go
-round the application, which would hold a whole body in memory, but through all the rest.
+round the application, which would hold a whole body in memory, but through all the rest; so do requests on their way to
+an upstream, which the application need not understand.
 """
 
 from __future__ import annotations
@@ -10,22 +11,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from ..config import ServerConfig
-from ..errors import BadRequest, Draining, Forbidden, RemudaError
+from ..errors import BadRequest, Draining, Forbidden, RemudaError, UpstreamLoop
+from ..remote import HOPS_HEADER, MOST_HOPS, hops
 from .blobs import Blobs
 from .drain import Drain
 from .exchange import ClientGone, Exchange, Receive, Send, enter_exchange, raw_headers
 from .framing import check_framing, content_length, headers_of
 from .guard import Guard
 from .logs import choose_request_id, request_id
+from .relay import Relay
 from .replies import Reply, error_reply
 
 __all__ = ["TRANSPORT", "Application", "Shim", "refuse_websocket"]
 
 TRANSPORT = "remuda.transport"
 """Key in the scope's `state` under which a server hands over the connection, an `exchange.Transport`."""
+
+_DIGITS: Final = 4
 
 _log = logging.getLogger("remuda.server")
 _access = logging.getLogger("remuda.access")
@@ -34,9 +39,12 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class Shim:
-    def __init__(self, app: Application, blobs: Blobs, config: ServerConfig, guard: Guard, drain: Drain) -> None:
+    def __init__(
+        self, app: Application, blobs: Blobs, relay: Relay, config: ServerConfig, guard: Guard, drain: Drain
+    ) -> None:
         self._app = app
         self._blobs = blobs
+        self._relay = relay
         self._config = config
         self._guard = guard
         self._drain = drain
@@ -46,6 +54,7 @@ class Shim:
         started = time.perf_counter()
         identity = choose_request_id(headers_of(scope, b"x-request-id"))
         request_id.set(identity)
+        hops.set(_hops(scope))
         exchange = Exchange(
             identity,
             receive,
@@ -77,6 +86,8 @@ class Shim:
                 raise Forbidden(verdict.reason)
             if self._drain.draining:
                 raise Draining
+            if hops.get() > MOST_HOPS:
+                raise UpstreamLoop("the upstreams of this server lead back to it: correct their addresses")
             if self._blobs.takes(scope):
                 exchange.max_body = None
             elif (content_length(scope) or 0) > self._config.max_body:
@@ -92,6 +103,8 @@ class Shim:
             async with exchange.closing:
                 if self._blobs.takes(scope):
                     await self._blobs(scope, exchange)
+                elif self._relay.takes(scope):
+                    await self._relay(scope, exchange)
                 else:
                     await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
@@ -104,6 +117,11 @@ class Shim:
                 exchange.abort()
             else:
                 await exchange.refuse(error_reply(exchange.fault or error, exchange.request_id))
+
+
+def _hops(scope: dict[str, Any]) -> int:
+    said = next(iter(headers_of(scope, HOPS_HEADER.lower().encode())), "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < _DIGITS else 0
 
 
 async def refuse_websocket(scope: dict[str, Any], send: Send) -> None:

@@ -29,10 +29,14 @@ from .manage import (
 )
 from .models import Details, PsModel, PsResponse, PsWaiting, TagsDetails, TagsModel, TagsResponse, VersionResponse
 from .options import ALIASES, RULES, OptionRule, Options, merge_options, parse_options
+from .upstreams import ALL, HERE, UPSTREAM_HEADER, UpstreamsResponse, UpstreamState
 
 __all__ = [
     "ALIASES",
+    "ALL",
+    "HERE",
     "RULES",
+    "UPSTREAM_HEADER",
     "ChatMessage",
     "ChatRequest",
     "ChatResponse",
@@ -67,6 +71,8 @@ __all__ = [
     "ToolCallMessage",
     "TopLogprob",
     "TransferRequest",
+    "UpstreamState",
+    "UpstreamsResponse",
     "VersionResponse",
     "decode",
     "encode",

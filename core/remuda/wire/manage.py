@@ -122,7 +122,8 @@ class CreateRequest(_Named, frozen=True, kw_only=True):
 class ProgressResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line of the streams of pull, push and create, and of an answer that is waited for. Sizes in bytes.
 
-    `position` is where a request stands in its model's queue, 1 for the next one.
+    `position` is where a request stands in its model's queue, 1 for the next one; `upstream` where it is done, if that
+    is not here.
     """
 
     status: str
@@ -130,3 +131,4 @@ class ProgressResponse(Struct, frozen=True, kw_only=True, omit_defaults=True):
     total: int = 0
     completed: int = 0
     position: int = 0
+    upstream: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 __all__ = [
     "Details",
@@ -42,6 +42,8 @@ class TagsModel(Struct, frozen=True, kw_only=True):
     digest: str
     details: TagsDetails
     capabilities: list[str]
+    upstreams: list[str] | UnsetType = UNSET
+    """Remuda's addition: which upstreams have it; absent for a model of this server."""
 
 
 class TagsResponse(Struct, frozen=True):
@@ -65,6 +67,8 @@ class PsModel(Struct, frozen=True, kw_only=True):
     running: int = 0
     waiting: int = 0
     state: str = "ready"
+    upstream: str | UnsetType = UNSET
+    """Where it is in memory; absent for this server itself."""
 
 
 class PsWaiting(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from ...errors import BadRequest
 from ...wire import ShowMessage
-from ..entry import ModelEntry
+from ..entry import REMOTE, ModelEntry
 from ..facts import read_facts
 from ..manifest import (
     ADAPTER,
@@ -49,6 +49,8 @@ def outside_basis(store: Store, pins: Pins, entry: ModelEntry, *, template: bool
     `template` says whether its template is wanted. Blocking. Raises `BadRequest` for one in a language that a model of
     the store cannot have.
     """
+    if entry.format == REMOTE:
+        raise BadRequest(f"model '{entry.name}' is on other servers: its weights cannot be had from there")
     if template and entry.template and entry.template_engine not in {None, "go"}:
         raise BadRequest(
             f"model '{entry.name}' has a template for the engine {entry.template_engine!r}, "
