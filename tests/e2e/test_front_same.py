@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -172,6 +173,13 @@ def test_lists_are_the_same_but_for_where_models_are(both: Both) -> None:
             assert told.pop("upstreams") == (["cellar", "barn"] if model["name"] == DEMO else [name])
             assert told == model or model["name"] == DEMO
         loaded = {model["name"] for model in owner.get("/api/ps").json()["models"]}
-        front = both.fronts["unread"].get("/api/ps").json()["models"]
-        assert loaded == {model["name"] for model in front if model["upstream"] == name}
+
+        def seen(name: str = name) -> set[str]:
+            front = both.fronts["unread"].get("/api/ps").json()["models"]
+            return {model["name"] for model in front if model["upstream"] == name}
+
+        deadline = time.monotonic() + 5
+        while seen() != loaded and time.monotonic() < deadline:  # what the front says may be a second old
+            time.sleep(0.1)
+        assert seen() == loaded
     assert both.fronts["unread"].get("/api/version").json() == both.owners["attic"].get("/api/version").json()
