@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -16,7 +16,12 @@ from remuda.wire import PsModel, ShowRequest, ShowResponse, TagsModel
 from .client import UpstreamClient
 from .member import Member
 
-__all__ = ["Answering", "Dialect", "Listed"]
+__all__ = ["LONGEST_NAME", "MOST_MODELS", "Answering", "Dialect", "Listed"]
+
+MOST_MODELS: Final = 10_000
+"""Of one upstream; what it lists beyond that is left out."""
+LONGEST_NAME: Final = 512
+"""Characters of a model's name there; one with more is left out."""
 
 
 class Listed(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from remuda.errors import BadRequest, EngineError, RemudaError, Unavailable, UpstreamError
 from remuda.model import ModelName, parse_name
 from remuda.model.source import without_source
-from remuda.remote import Deed, DeedKind
+from remuda.remote import SILENT, Deed, DeedKind
 from remuda.wire import CopyRequest, CreateRequest, DeleteRequest, ProgressResponse, TransferRequest, decode, encode
 
 from .client import Reply, UpstreamClient, said_in
@@ -33,8 +33,6 @@ _WAYS: Final[dict[DeedKind, tuple[str, str]]] = {
     "copy": ("POST", "/api/copy"),
     "delete": ("DELETE", "/api/delete"),
 }
-_SILENT: Final = frozenset({"copy", "delete"})
-"""Deeds that are answered with a status and nothing else."""
 _SUCCESS: Final = "success"
 _AHEAD: Final = 16
 """Lines of all upstreams that may wait for whoever reads them."""
@@ -158,7 +156,7 @@ async def _do(
         async with aclosing(await work) as reply:
             if not 200 <= reply.status < 300:
                 raise await refusal(reply)
-            if deed.kind in _SILENT:
+            if deed.kind in SILENT:
                 await reply.read(_REFUSAL)
             else:
                 await _follow(reply, lines)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from remuda.config import UpstreamConfig
 from remuda.errors import BadRequest
 from remuda.model import ModelName, parse_name
-from remuda.remote import DeedKind
+from remuda.remote import EXISTING, DeedKind
 from remuda.wire import ALL, HERE, UPSTREAM_HEADER
 
 from .member import Member
@@ -24,8 +24,6 @@ __all__ = ["Candidate", "Named", "among", "chosen", "key_of", "managed", "may", 
 
 KIND: Final = "ollama"
 """The kind of upstreams whose models can be changed."""
-_TO_ONE_THERE_IS: Final = frozenset({"copy", "delete", "push"})
-"""Deeds to a model that must exist."""
 _SHOWN: Final = 80
 """Characters of a name that is repeated in an error."""
 
@@ -69,9 +67,9 @@ def managed(
     routed = [each for each in upstreams if among(each.member, route)]
     allowed = [each for each in routed if may(each.member, name, route)]
     wish = _Wish(asked, f"the header {UPSTREAM_HEADER}") if asked else _Wish(manage, "remote.manage")
-    wanted = name if kind in _TO_ONE_THERE_IS else None
+    wanted = name if kind in EXISTING else None
     having = [each for each in allowed if wanted is not None and each.offer(wanted) is not None]
-    if here and not having and not asked and kind in _TO_ONE_THERE_IS:
+    if here and not having and not asked and kind in EXISTING:
         return ()
     if HERE in wish.names:
         if set(wish.names) != {HERE}:

@@ -24,8 +24,10 @@ from .model.entry import REMOTE
 from .wire import ProgressResponse, PsModel, ShowRequest, ShowResponse, TagsModel, UpstreamState
 
 __all__ = [
+    "EXISTING",
     "HOPS_HEADER",
     "MOST_HOPS",
+    "SILENT",
     "Deed",
     "DeedKind",
     "Passage",
@@ -43,6 +45,12 @@ hops: Final[ContextVar[int]] = ContextVar("remuda_hops", default=0)
 upstreams comes to its end by that."""
 
 DeedKind: TypeAlias = Literal["pull", "push", "create", "copy", "delete"]
+
+
+SILENT: Final = frozenset[DeedKind]({"copy", "delete"})
+"""Deeds that are answered with a status and nothing else."""
+EXISTING: Final = frozenset[DeedKind]({"copy", "delete", "push"})
+"""Deeds to a model that must exist."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

@@ -12,14 +12,11 @@ from msgspec import Raw, Struct, structs
 
 from remuda.wire import Details, PsModel, ShowMessage, ShowResponse, TagsDetails, TagsModel, TensorInfo
 
-from ..dialect import Listed
+from ..dialect import LONGEST_NAME, MOST_MODELS, Listed
 from .plain import count, text, texts, time
 
 __all__ = ["listed", "running", "shown"]
 
-_MOST: Final = 10_000
-"""Models of one upstream."""
-_LONGEST_NAME: Final = 512
 _NONE: Final = "0" * 64
 _HEX: Final = frozenset("0123456789abcdef")
 _STATES: Final = frozenset({"loading", "ready", "draining"})
@@ -110,11 +107,11 @@ def shown(body: bytes) -> ShowResponse:
 
 def _models(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     models = msgspec.json.decode(body, type=_Models).models or []
-    for model in models[:_MOST]:
+    for model in models[:MOST_MODELS]:
         if isinstance(model, dict):
             fields = cast(dict[str, Any], model)
             name = fields.get("name") or fields.get("model")
-            if isinstance(name, str) and len(name) <= _LONGEST_NAME:
+            if isinstance(name, str) and len(name) <= LONGEST_NAME:
                 yield name, fields
 
 

@@ -13,7 +13,7 @@ from remuda.model.facts import human_count
 from remuda.wire import Details, PsModel, ShowResponse, TagsDetails, TagsModel, local_time
 
 from ..client import UpstreamClient
-from ..dialect import Listed
+from ..dialect import LONGEST_NAME, MOST_MODELS, Listed
 from ..faults import Broke, Fault, Refused
 from ..member import Member
 from .flavour import LLAMA_SERVER, STANDARD, Flavour, Learned, flavour_of
@@ -24,9 +24,6 @@ __all__ = ["Library", "prefix"]
 _NO_LIST: Final = frozenset({404, 405, 501})
 _LISTS: Final = msgspec.json.Decoder(ModelList | list[ListedModel])
 """Some services leave out what is round the list."""
-_MOST: Final = 10_000
-"""Models of one upstream."""
-_LONGEST_NAME: Final = 512
 _PROPS: Final = msgspec.json.Decoder(Props)
 _UNKNOWN: Final = "unknown"
 """The architecture of models whose server does not tell it, which names keys of `model_info`."""
@@ -125,7 +122,7 @@ class Library:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise Broke(self._member.name, "did not say which models it has: its list makes no sense") from None
         models = said.data if isinstance(said, ModelList) else said
-        return [model for model in models[:_MOST] if len(model.id) <= _LONGEST_NAME]
+        return [model for model in models[:MOST_MODELS] if len(model.id) <= LONGEST_NAME]
 
     async def _told(self, flavour: Flavour) -> Props | None:
         """`/props` is not below `/v1`: there is no way to it where the address ends there."""

@@ -35,7 +35,7 @@ from ..wire import (
     parse_options,
 )
 from .account import accounted
-from .fields import Known
+from .fields import Known, asking_of
 from .flow import Flow
 
 __all__ = ["embed", "embeddings"]
@@ -189,14 +189,7 @@ async def _run(asked: _Asked, flow: Flow, began: int) -> _Vectors:
 
 
 def _asking(asked: _Asked) -> Asking:
-    client = asked.client
-    return Asking(
-        request_id=asked.request_id,
-        endpoint=asked.endpoint,
-        model=asked.name,
-        address=client.address,
-        key=client.key,
-    )
+    return asking_of(asked.request_id, asked.endpoint, asked.name, asked.client)
 
 
 def _wanted(asked: _Asked, flow: Flow) -> Asked:

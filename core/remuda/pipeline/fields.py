@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from ..errors import BadRequest
+from ..hookspecs import Asking
 from ..job import Client, Job
 from ..model import Catalog, ModelEntry
 from ..wire import (
@@ -25,6 +26,7 @@ from ..wire import (
 __all__ = [
     "LEVELS",
     "Known",
+    "asking_of",
     "begun",
     "parse_format",
     "parse_logprobs",
@@ -51,6 +53,11 @@ class Known(Struct, frozen=True):
         if entry.fault:
             raise BadRequest(entry.fault)
         return entry
+
+
+def asking_of(request_id: str, endpoint: str, model: str, client: Client) -> Asking:
+    """What plugins are told of a request before it is queued; `model` as the client typed it."""
+    return Asking(request_id=request_id, endpoint=endpoint, model=model, address=client.address, key=client.key)
 
 
 def begun(

@@ -27,11 +27,13 @@ from ..residency.queue import Lane
 from ..wire import Options
 from .account import accounted
 from .answer import Answer
+from .fields import asking_of
 from .filters import filtered
 from .front import Front
 from .loading import Loading, limits_of
 from .prompt import Prompt, Prompter
 from .settle import Plan, settle
+from .stream import last
 from .templates import Chosen, capabilities
 
 __all__ = ["Flow"]
@@ -65,9 +67,7 @@ class Flow:
         if job.entry.format != REMOTE:
             await self.herd.leave(job.entry, self.backend_name(job.entry))
             return
-        async with aclosing(self.elsewhere().answer(job)) as events:
-            async for _ in events:
-                pass
+        await last(self.elsewhere().answer(job))
 
     def asked(
         self,
@@ -194,13 +194,7 @@ class Flow:
             return None
 
     def _asked(self, job: Job, facts: ModelFacts) -> Asked:
-        asking = Asking(
-            request_id=job.request_id,
-            endpoint=job.endpoint,
-            model=job.name,
-            address=job.client.address,
-            key=job.client.key,
-        )
+        asking = asking_of(job.request_id, job.endpoint, job.name, job.client)
         lane: Lane = "load" if job.load_only or job.render_only else "generate"
         return self.asked(job.entry, job.options, facts, lane, asking, job.keep_alive)
 

@@ -28,9 +28,10 @@ from ..model import Catalog, ModelEntry, ModelName, parse_name
 from ..model.entry import REMOTE
 from ..model.source import without_source
 from ..plugins import Plugins
-from ..remote import Deed, DeedKind, Passage, Passed, Remote, Wanted, remote_entry
+from ..remote import EXISTING, Deed, DeedKind, Passage, Passed, Remote, Wanted, remote_entry
 from ..wire import ProgressResponse, PsModel, ShowRequest, ShowResponse, TagsModel, UpstreamState
 from .account import Account, accounted
+from .fields import asking_of
 
 __all__ = ["Front", "check_upstreams"]
 
@@ -137,7 +138,7 @@ class Front:
         if head is None or name is None:
             yield None
             return
-        asking = Asking(request_id=request_id, endpoint=path, model=typed, address=client.address, key=client.key)
+        asking = asking_of(request_id, path, typed, client)
         wanted = self._wanted(asking, name, asked, _prefix(head))
         if not self._remote.speaks(wanted, _KIND):
             yield None
@@ -211,7 +212,7 @@ class Front:
         except RemudaError:
             name = None
         here = name is None or await anyio.to_thread.run_sync(self._catalog.here, name) is not None
-        if name is not None and not here and kind in {"copy", "delete", "push"}:
+        if name is not None and not here and kind in EXISTING:
             with suppress(Unavailable):
                 await self._remote.look(name)
         return self._remote.managed(kind, name, asked, here=here)
@@ -264,13 +265,7 @@ class Front:
 
     def _of_job(self, job: Job) -> Wanted:
         parts = [job.prompt or "", *(message.content for message in job.messages)]
-        asking = Asking(
-            request_id=job.request_id,
-            endpoint=job.endpoint,
-            model=job.name,
-            address=job.client.address,
-            key=job.client.key,
-        )
+        asking = asking_of(job.request_id, job.endpoint, job.name, job.client)
         prefix = "\0".join(parts).encode("utf-8", "replace")[:_PREFIX]
         return self._wanted(asking, job.entry.name, job.upstreams, prefix)
 

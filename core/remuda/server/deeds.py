@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from quart import Response
 
 from ..pipeline.stream import last, primed
-from ..remote import Deed, DeedKind
+from ..remote import SILENT, Deed, DeedKind
 from .drain import Drain
 from .exchange import current_exchange
 from .replies import PLAIN_JSON, empty_response, json_response
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 __all__ = ["done_elsewhere"]
-
-_SILENT: Final = frozenset({"copy", "delete"})
-"""Deeds whose reply is empty."""
 
 
 async def done_elsewhere(
@@ -46,10 +42,7 @@ async def done_elsewhere(
         return None
     exchange = current_exchange()
     progress = front.manage(Deed(kind=kind, body=body, upstreams=upstreams, request_id=exchange.request_id))
-    if kind in _SILENT:
-        async with aclosing(progress):
-            await drain.wait_for(last(progress))
-        return empty_response()
-    if whole:
-        return json_response(await drain.wait_for(last(progress)), PLAIN_JSON)
+    if kind in SILENT or whole:
+        line = await drain.wait_for(last(progress))
+        return empty_response() if kind in SILENT else json_response(line, PLAIN_JSON)
     return ndjson_response(await drain.wait_for(primed(progress)), exchange, drain, marked=False)

@@ -7,7 +7,7 @@ request waits for is cancelled and `Draining` raised in its place, so that its c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -84,3 +84,10 @@ class Drain:
             if wait.expired():
                 raise Draining from None
             raise
+
+    async def next_of(self, items: AsyncIterator[T]) -> T:
+        """The next one, as `wait_for`. Raises `Draining` also where it is there already: a stream that is always ready
+        never waits. Raises `StopAsyncIteration` at the end."""
+        if self.over:
+            raise Draining
+        return await self.wait_for(anext(items))

@@ -12,13 +12,13 @@ from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import Draining, RemudaError, RequestCancelled
+from ..errors import RemudaError, RequestCancelled
 from ..remote import Passed
 from ..wire import UPSTREAM_HEADER
 from .client import client_of, upstreams_of
 from .drain import Drain
 from .exchange import ClientGone, Exchange, Receive, raw_headers
-from .replies import NDJSON, error_line, error_reply
+from .replies import NDJSON, STREAMING, error_line, error_reply
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -29,7 +29,6 @@ __all__ = ["Relay"]
 _PATHS: Final = frozenset({"/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/api/show"})
 _SOON: Final = 0.02
 """Seconds."""
-_STREAMING: Final = {"X-Accel-Buffering": "no", "Cache-Control": "no-transform"}
 
 
 class Relay:
@@ -74,17 +73,15 @@ class Relay:
 
     async def _send(self, passed: Passed, exchange: Exchange) -> None:
         lines = passed.headers.get("Content-Type", "").startswith(NDJSON)
-        headers = {**passed.headers, **(_STREAMING if lines else {}), UPSTREAM_HEADER: passed.upstream}
+        headers = {**passed.headers, **(STREAMING if lines else {}), UPSTREAM_HEADER: passed.upstream}
         await exchange.send({"type": "http.response.start", "status": passed.status, "headers": raw_headers(headers)})
         held = b""
         """Of what is no stream the last piece, which then ends the reply: one write less."""
         pieces = aiter(passed)
         try:
             while True:
-                if self._drain.over:  # what is always ready never waits, and `wait_for` interrupts only waits
-                    raise Draining
                 try:
-                    piece = await self._drain.wait_for(anext(pieces))
+                    piece = await self._drain.next_of(pieces)
                 except StopAsyncIteration:
                     break
                 if not lines:

@@ -21,6 +21,7 @@ __all__ = [
     "JSON",
     "NDJSON",
     "PLAIN_JSON",
+    "STREAMING",
     "Refused",
     "Reply",
     "empty_response",
@@ -33,6 +34,8 @@ JSON: Final = "application/json; charset=utf-8"
 PLAIN_JSON: Final = "application/json"
 """Of the one object that stands for a stream of progress (Ollama API, "HTTP")."""
 NDJSON: Final = "application/x-ndjson"
+STREAMING: Final = {"X-Accel-Buffering": "no", "Cache-Control": "no-transform"}
+"""Headers of NDJSON: whatever stands between shall hand on each line as it comes."""
 
 _log = logging.getLogger("remuda.server")
 

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from quart import Response
 
-from ..errors import Draining, EngineError
+from ..errors import EngineError
 from ..wire import ChatResponse, GenerateResponse, ProgressResponse, encode_line
 from .drain import Drain
 from .exchange import Exchange
-from .replies import NDJSON, error_line
+from .replies import NDJSON, STREAMING, error_line
 
 __all__ = ["LineStream", "ndjson_response"]
 
@@ -37,8 +37,7 @@ def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain, *, mar
     is no such mark.
     """
     exchange.closing.push_async_callback(stream.aclose)
-    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-transform"}
-    response = Response(_lines(stream, exchange, drain, marked), content_type=NDJSON, headers=headers)
+    response = Response(_lines(stream, exchange, drain, marked), content_type=NDJSON, headers=STREAMING)
     response.timeout = None
     return response
 
@@ -49,10 +48,8 @@ async def _lines(stream: LineStream, exchange: Exchange, drain: Drain, marked: b
     try:
         items = aiter(stream)
         while True:
-            if drain.over:  # a stream that is always ready never waits, and `wait_for` interrupts only waits
-                raise Draining
             try:
-                item = await drain.wait_for(anext(items))
+                item = await drain.next_of(items)
             except StopAsyncIteration:
                 break
             if done:
