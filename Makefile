@@ -27,7 +27,7 @@ ifneq ($(shell cat .venv/where 2>/dev/null || pwd),$(shell pwd))
 $(shell rm -f $(STAMP))
 endif
 
-.PHONY: help serve test check bench bench-proxy lock clean
+.PHONY: help serve test check bench bench-proxy soak lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -44,8 +44,12 @@ check: $(STAMP)  ## style, format, types, who imports whom
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-logo
 
+# LLAMA_SERVER and BATCHED_BENCH, if given, reach it through the environment.
 bench: $(STAMP)  ## measure; BENCH=embed, herd or memory: something else (BENCH_ARGS='--help')
 	@$(BIN)/python -m benchmarks$(addprefix .,$(BENCH)) $(BENCH_ARGS)
+
+soak: $(STAMP)  ## random load for half an hour, after which nothing may have grown (BENCH_ARGS='--help')
+	@$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
 
 bench-proxy: $(STAMP)  ## measure the proxy against nginx and LiteLLM (BENCH_ARGS='--help')
 	@test -e .venv/litellm/$(LITELLM) || { \

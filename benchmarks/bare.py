@@ -1,7 +1,9 @@
 """The ceiling: a bare batched loop over the bindings, in a process of its own. No server, no scheduling, no text.
 
-It reads the same prompts, decodes as many tokens and samples with the same kind of sampler; all sequences start and
-end together, which is the kindest case. Requests come as JSON lines on stdin, answers leave on stdout.
+It reads the same prompts in batches of 512 tokens, decodes as many tokens and samples with the same kind of sampler;
+all sequences start and end together, which is the kindest case. Whether one cache for all sequences or one for each is
+faster depends on how many there are and how long: both can be had. Requests come as JSON lines on stdin, answers leave
+on stdout.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ __all__ = ["BareLoop", "main"]
 
 
 class BareLoop:
-    def __init__(self, path: str, streams: int, context: int, threads: int) -> None:
+    """`streams` sequences of at most `context` tokens; `unified` puts all of them into one cache."""
+
+    def __init__(self, path: str, streams: int, context: int, threads: int, *, unified: bool = True) -> None:
         llama.llama_backend_init()
         quiet = llama.llama_log_callback(lambda level, text, data: None)
         self._keep = quiet
@@ -32,7 +36,7 @@ class BareLoop:
         params.n_seq_max = streams
         params.n_batch = params.n_ubatch = 512
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
+        params.kv_unified = unified
         self.ctx = llama.llama_init_from_model(self.model, params)
         self.batch = llama.llama_batch_init(512, 0, 1)
         self.greedy = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
@@ -47,11 +51,11 @@ class BareLoop:
     def ends(self, token: int) -> bool:
         return bool(llama.llama_vocab_is_eog(self.vocab, token))
 
-    def run(self, prompts: list[list[int]], tokens: int) -> tuple[float, list[float], list[list[int]]]:
-        """Seconds in all, seconds to the first token of each, and the tokens."""
+    def run(self, prompts: list[list[int]], tokens: int) -> tuple[list[list[float]], list[list[int]]]:
+        """For each prompt the tokens, and the seconds until each was there."""
         llama.llama_memory_clear(llama.llama_get_memory(self.ctx), False)
         began = time.perf_counter()
-        first = [0.0] * len(prompts)
+        arrivals: list[list[float]] = [[] for _ in prompts]
         out: list[list[int]] = [[] for _ in prompts]
         pending: list[tuple[int, int, int, bool]] = [
             (token, at, seq, at == len(prompt) - 1)
@@ -60,10 +64,13 @@ class BareLoop:
         ]
         for begin in range(0, len(pending), 512):
             for seq in self._decode(pending[begin : begin + 512], out):
-                first[seq] = time.perf_counter() - began
+                arrivals[seq].append(time.perf_counter() - began)
         for step in range(tokens - 1):
             self._decode([(out[seq][-1], len(prompt) + step, seq, True) for seq, prompt in enumerate(prompts)], out)
-        return time.perf_counter() - began, first, out
+            now = time.perf_counter() - began
+            for times in arrivals:
+                times.append(now)
+        return arrivals, out
 
     def _decode(self, entries: list[tuple[int, int, int, bool]], out: list[list[int]]) -> list[int]:
         batch = self.batch
@@ -90,14 +97,15 @@ def main() -> None:
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    loop = BareLoop(arguments.model, arguments.streams, arguments.context, arguments.threads)
+    parser.add_argument("--apart", action="store_true", help="a cache for each sequence")
+    given = parser.parse_args()
+    loop = BareLoop(given.model, given.streams, given.context, given.threads, unified=not given.apart)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
         prompts = [loop.tokenize(prompt) for prompt in request["prompts"]]
-        seconds, first, out = loop.run(prompts, request["tokens"])
+        arrivals, out = loop.run(prompts, request["tokens"])
         goes_on = [not any(map(loop.ends, tokens)) for tokens in out]
-        sys.stdout.write(json.dumps({"seconds": seconds, "first": first, "goes_on": goes_on}) + "\n")
+        sys.stdout.write(json.dumps({"arrivals": arrivals, "goes_on": goes_on}) + "\n")
         sys.stdout.flush()
 
 

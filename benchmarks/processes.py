@@ -1,4 +1,4 @@
-"""The two contestants as child processes: the bare loop and a real server on loopback."""
+"""The bare loop and a real server on loopback, as child processes."""
 
 from __future__ import annotations
 
@@ -6,42 +6,50 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from .children import ended
 from .measure import Run
 
 __all__ = ["Bare", "Server"]
 
 _START_SECONDS = 60
 _RUN_SECONDS = 300
+_STOP_SECONDS = 60
+"""It finishes what it has begun."""
 
 
 class Bare:
-    """`benchmarks.bare` at the other end of two pipes."""
+    """`benchmarks.bare` at the other end of two pipes; `apart` gives each sequence a cache of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self._process, self.name = process, name
 
     @classmethod
-    async def start(cls, model: str, streams: int, context: int, threads: int) -> Bare:
+    async def start(
+        cls, model: str, streams: int, context: int, threads: int, *, apart: bool = False, name: str = "bare loop"
+    ) -> Bare:
         arguments = [model, "--streams", str(streams), "--context", str(context), "--threads", str(threads)]
         pipe = asyncio.subprocess.PIPE
-        command = [sys.executable, "-m", "benchmarks.bare", *arguments]
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
+        command = [sys.executable, "-m", "benchmarks.bare", *arguments, *(["--apart"] if apart else [])]
+        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=2**24), name)
 
-    async def run(self, prompts: list[str], tokens: int) -> tuple[Run, list[bool]]:
-        """The measurement, and for each prompt whether no end-of-text came among its tokens."""
+    async def run(self, prompts: list[str], tokens: int) -> Run:
+        arrivals = (await self._ask(prompts, tokens))["arrivals"]
+        return Run(len(prompts), tokens * len(prompts), max(times[-1] for times in arrivals), arrivals)
+
+    async def goes_on(self, prompts: list[str], tokens: int) -> list[bool]:
+        """For each prompt whether no end-of-text comes among its first tokens."""
+        return (await self._ask(prompts, tokens))["goes_on"]
+
+    async def _ask(self, prompts: list[str], tokens: int) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"prompts": prompts, "tokens": tokens}).encode() + b"\n")
-        line = await asyncio.wait_for(self._process.stdout.readline(), _RUN_SECONDS)
-        answer: dict[str, Any] = json.loads(line)
-        run = Run(len(prompts), tokens * len(prompts), answer["seconds"], answer["first"])
-        return run, answer["goes_on"]
+        return json.loads(await asyncio.wait_for(self._process.stdout.readline(), _RUN_SECONDS))
 
     async def stop(self) -> None:
         with suppress(ProcessLookupError):
@@ -54,6 +62,7 @@ class Server:
 
     def __init__(self, process: asyncio.subprocess.Process, url: str, drain: asyncio.Task[None]) -> None:
         self._process, self.url, self._drain = process, url, drain
+        self.port = int(url.rpartition(":")[2])
 
     @classmethod
     async def start(
@@ -83,9 +92,7 @@ class Server:
         return self._process.pid
 
     async def stop(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        await self._process.wait()
+        await ended(self._process, _STOP_SECONDS)
         await self._drain
 
 

@@ -28,9 +28,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .proxy_contestants import NAMES, Contestant, Missing, check, open_contestant, open_helper
+from .children import Missing
+from .measure import in_turn
+from .proxy_contestants import NAMES, Contestant, check, open_contestant, open_helper
 from .proxy_load import Order, Streamed, Unary
-from .proxy_report import StreamRun, UnaryRun, latency_rows, memory_rows, print_table, stream_rows
+from .proxy_report import StreamRun, UnaryRun, latency_rows, memory_rows, stream_rows
+from .table import print_table
 
 _PACE = 0.1
 """Seconds between two looks at the memory."""
@@ -186,9 +189,7 @@ async def _measure(given: argparse.Namespace, folder: Path) -> _Figures:
         kinds = [*((_unary, rate) for rate in given.rates), *((_streams, streams) for streams in sorted(given.streams))]
         for take, size in kinds:
             for turn in range(given.rounds):
-                # Whoever goes first finds the machine cooler, and whoever comes after LiteLLM finds it warmer.
-                shift = turn // 2 % len(everybody) if everybody else 0
-                for each in [*everybody[shift:], *everybody[:shift]][:: -1 if turn % 2 else 1]:
+                for each in in_turn(everybody, turn):
                     said = await take(bench, each, size, given.seconds, figures)
                     _say(f"round {turn + 1}  {each.name:15}  {said}")
         return figures

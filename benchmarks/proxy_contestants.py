@@ -9,11 +9,9 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TypeAlias
@@ -21,19 +19,12 @@ from typing import TypeAlias
 import psutil
 from msgspec import Struct
 
+from .children import Missing, free_port, serving
 from .proxy_messages import MODEL, PATHS, Dialect, request
 
 __all__ = ["NAMES", "Contestant", "Cost", "Missing", "check", "open_contestant", "open_helper"]
 
-_START_SECONDS = 120
-"""LiteLLM imports for a long time."""
 _STOP_SECONDS = 10
-_MOST_LOG = 1000
-"""Bytes of a log that are shown when its process does not start."""
-
-
-class Missing(Exception):
-    """A proxy that cannot be measured here, and why."""
 
 
 class Cost(Struct, frozen=True):
@@ -61,52 +52,18 @@ def _family(pid: int) -> tuple[psutil.Process, ...]:
     return (parent, *parent.children(recursive=True))
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-async def _answers(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    """Waits until somebody listens. Raises `Missing` with the end of the log."""
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and process.returncode is None:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.1)
-    raise Missing(f"did not start: {_end_of(log)}")
-
-
-def _end_of(log: Path) -> str:
-    return " / ".join(log.read_text(errors="replace")[-_MOST_LOG:].split("\n")[1:])
-
-
 @asynccontextmanager
 async def _child(
     command: list[str], port: int, log: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[tuple[psutil.Process, ...]]:
     """A server that listens on the port, and its processes."""
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, env=environment
-        )
-    try:
-        await _answers(process, port, log)
+    async with serving(command, port, log, environment) as process:
         yield _family(process.pid)
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 @asynccontextmanager
 async def _remuda(upstream: int, folder: Path) -> AsyncIterator[Contestant]:
-    port, config = _free_port(), folder / "remuda.toml"
+    port, config = free_port(), folder / "remuda.toml"
     store, url = json.dumps(str(folder / "models")), f"http://127.0.0.1:{upstream}"
     config.write_text(f'[store]\npath = {store}\n\n[upstreams.bench]\nkind = "ollama"\nurl = "{url}"\n')
     command = [sys.executable, "-m", "remuda", "serve", "--host", "127.0.0.1", "--port", str(port)]
@@ -151,7 +108,7 @@ async def _nginx(upstream: int, folder: Path) -> AsyncIterator[Contestant]:
     program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
     if program is None:
         raise Missing("there is no `nginx` on PATH")
-    port, config = _free_port(), folder / "nginx.conf"
+    port, config = free_port(), folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, upstream=upstream, port=port))
     command = [program, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
     async with _child(command, port, folder / "log", os.environ) as processes:
@@ -175,7 +132,7 @@ _LITELLM = {
 async def _litellm(upstream: int, folder: Path, program: Path) -> AsyncIterator[Contestant]:
     if shutil.which(program) is None:
         raise Missing(f"it is not installed ({program}); `make bench-proxy` tries to")
-    port, config = _free_port(), folder / "config.yaml"
+    port, config = free_port(), folder / "config.yaml"
     model = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}
     settings = {
         "model_list": [{"model_name": MODEL, "litellm_params": model}],

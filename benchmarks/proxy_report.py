@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["StreamRun", "UnaryRun", "latency_rows", "memory_rows", "print_table", "stream_rows"]
+__all__ = ["StreamRun", "UnaryRun", "latency_rows", "memory_rows", "stream_rows"]
 
 _MIB = 2**20
 
@@ -138,13 +138,3 @@ def memory_rows(runs: dict[int, dict[str, list[StreamRun]]], base_of: dict[str, 
         for name, rounds in runs[streams].items()
         if name in base_of
     ]
-
-
-def print_table(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
-    """`columns` are the fields of a row with their headings. What a row does not have is a dash."""
-    print("| " + " | ".join(columns.values()) + " |")
-    print("|" + "---|" * len(columns))
-    for row in rows:
-        cells = (row.get(name) for name in columns)
-        print("| " + " | ".join("-" if cell is None else str(cell) for cell in cells) + " |")
-    print()

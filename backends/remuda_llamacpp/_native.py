@@ -11,7 +11,11 @@ import ctypes
 import functools
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import version as _version
 from typing import Any, NewType
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "Adapter",
@@ -37,6 +41,8 @@ Adapter = NewType("Adapter", object)
 # Bound through importlib, so that the checker sees `Any` and not types that are wrong.
 _llama: Any = import_module("llama_cpp.llama_cpp")
 
+_bytes: Any = ctypes.POINTER(ctypes.c_uint8)
+
 # --- process ---
 backend_init: Callable[[], None] = _llama.llama_backend_init
 log_callback: Callable[[Callable[[int, bytes | None, Any], None]], Any] = _llama.llama_log_callback
@@ -57,6 +63,9 @@ model_trained_context: Callable[[Model], int] = _llama.llama_model_n_ctx_train
 model_embedding: Callable[[Model], int] = _llama.llama_model_n_embd_inp
 model_has_encoder: Callable[[Model], bool] = _llama.llama_model_has_encoder
 model_is_diffusion: Callable[[Model], bool] = _llama.llama_model_is_diffusion
+model_is_recurrent: Callable[[Model], bool] = _llama.llama_model_is_recurrent
+model_is_hybrid: Callable[[Model], bool] = _llama.llama_model_is_hybrid
+model_window: Callable[[Model], int] = _llama.llama_model_n_swa
 model_vector: Callable[[Model], int] = _llama.llama_model_n_embd_out
 adapter_load: Callable[[Model, bytes], Adapter | None] = _llama.llama_adapter_lora_init
 _set_adapters: Callable[[Context, Any, int, Any], int] = _llama.llama_set_adapters_lora
@@ -64,6 +73,9 @@ _model_meta: Callable[[Model, bytes, Any, int], int] = _llama.llama_model_meta_v
 
 _quantize_params: Callable[[], Any] = _llama.llama_model_quantize_default_params
 _quantize: Callable[[bytes, bytes, Any], int] = _llama.llama_model_quantize
+_override_type: Any = _llama.llama_model_tensor_override
+_QUANTIZE_ROOM = 64 * 2**20
+"""Bytes of a tensor that are written anew at a time; llama.cpp's own choice is 8 GiB."""
 QUANTIZED: dict[str, int] = {
     "F32": _llama.LLAMA_FTYPE_ALL_F32,
     "F16": _llama.LLAMA_FTYPE_MOSTLY_F16,
@@ -84,8 +96,12 @@ set_causal: Callable[[Context, bool], None] = _llama.llama_set_causal_attn
 memory_clear: Callable[[Memory, bool], None] = _llama.llama_memory_clear
 memory_remove: Callable[[Memory, int, int, int], bool] = _llama.llama_memory_seq_rm
 memory_shift: Callable[[Memory, int, int, int, int], None] = _llama.llama_memory_seq_add
+memory_first: Callable[[Memory, int], int] = _llama.llama_memory_seq_pos_min
 memory_last: Callable[[Memory, int], int] = _llama.llama_memory_seq_pos_max
 memory_can_shift: Callable[[Memory], bool] = _llama.llama_memory_can_shift
+state_size: Callable[[Context, int], int] = _llama.llama_state_seq_get_size
+_state_get: Callable[[Context, Any, int, int], int] = _llama.llama_state_seq_get_data
+_state_set: Callable[[Context, Any, int, int], int] = _llama.llama_state_seq_set_data
 
 # --- decoding ---
 batch_type: Any = _llama.llama_batch
@@ -102,6 +118,7 @@ POOLINGS: tuple[int, ...] = (POOLING_MEAN, _llama.LLAMA_POOLING_TYPE_CLS, _llama
 # --- vocabulary ---
 vocab_size: Callable[[Vocab], int] = _llama.llama_vocab_n_tokens
 vocab_bos: Callable[[Vocab], int] = _llama.llama_vocab_bos
+vocab_eos: Callable[[Vocab], int] = _llama.llama_vocab_eos
 vocab_adds_bos: Callable[[Vocab], bool] = _llama.llama_vocab_get_add_bos
 vocab_is_eog: Callable[[Vocab, int], bool] = _llama.llama_vocab_is_eog
 vocab_attributes: Callable[[Vocab, int], int] = _llama.llama_vocab_get_attr
@@ -129,11 +146,26 @@ _logit_bias: Callable[[int, int, Any], Sampler] = _llama.llama_sampler_init_logi
 _bias_type: Any = _llama.llama_logit_bias
 
 
+def version() -> str:
+    """Of the bindings, which pin that of llama.cpp, and what the processor offers to it."""
+    return f"{_version('llama-cpp-python')} {_llama.llama_print_system_info().decode()}"
+
+
 def model_meta(model: Model, key: str) -> str | None:
     """A value of the model's file as text; None if it is not there. Longer ones are cut at 128 bytes."""
     buffer = ctypes.create_string_buffer(128)
     found = _model_meta(model, key.encode(), buffer, len(buffer))
     return buffer.value.decode("utf-8", "replace") if found >= 0 else None
+
+
+def state_read(context: Context, sequence: int, into: NDArray[np.uint8]) -> int:
+    """Write the state of `sequence` into `into`. How many bytes it took; 0 if it does not fit."""
+    return _state_get(context, into.ctypes.data_as(_bytes), into.size, sequence)
+
+
+def state_write(context: Context, sequence: int, state: NDArray[np.uint8]) -> bool:
+    """Put a state in the place of what `sequence` holds. Where it can't be done `sequence` holds nothing."""
+    return _state_set(context, state.ctypes.data_as(_bytes), state.size, sequence) != 0
 
 
 def progress_callback(listener: Callable[[float], None]) -> Any:
@@ -146,10 +178,17 @@ def progress_callback(listener: Callable[[float], None]) -> Any:
     return _progress_callback(tell)
 
 
-def quantize(source: bytes, target: bytes, kind: int, threads: int) -> bool:
-    """Write the weights `source` as `target` in another precision, one of `QUANTIZED`. Whether it could be done."""
+def quantize(source: bytes, target: bytes, kind: int, threads: int, staying: dict[bytes, int] | None = None) -> bool:
+    """Write the weights `source` as `target` in another precision, one of `QUANTIZED`. Whether it could be done.
+
+    With `staying` they may be quantised already, and tensors whose names match one of these regular expressions get the
+    ggml type that it leads to; the first that matches decides.
+    """
     params = _quantize_params()
-    params.ftype, params.nthread = kind, threads
+    params.ftype, params.nthread, params.max_buf_size = kind, threads, _QUANTIZE_ROOM
+    if staying is not None:
+        params.allow_requantize = params.pure = True
+        params.tt_overrides = (_override_type * (len(staying) + 1))(*staying.items())
     return _quantize(source, target, ctypes.byref(params)) == 0
 
 

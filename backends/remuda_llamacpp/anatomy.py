@@ -17,6 +17,7 @@ from remuda.model.gguf.layout import BOOL, INTEGERS
 from remuda.model.gguf.reader import Reader, opened
 
 from .repack import repacked
+from .slow import quickened
 
 __all__ = ["Anatomy", "Layer", "read_anatomy"]
 
@@ -72,10 +73,13 @@ class Anatomy(Struct, frozen=True, kw_only=True):
     """Made to embed, and for nothing else."""
 
 
-def read_anatomy(path: Path) -> Anatomy | None:
-    """None where the file does not say enough. Blocking: tens of milliseconds. Raises `GGUFError`."""
+def read_anatomy(path: Path, *, fast: bool = False) -> Anatomy | None:
+    """None where the file does not say enough. Blocking: tens of milliseconds. Raises `GGUFError`.
+
+    With `fast`, of the weights as they are once the slow ones are written anew (`remuda_llamacpp.slow`).
+    """
     with opened(path) as reader:
-        return _File(reader).anatomy()
+        return _File(reader).anatomy(fast=fast)
 
 
 class _File:
@@ -84,15 +88,16 @@ class _File:
         self._kind = self._header.architecture
         self._count = self._number("block_count")
 
-    def anatomy(self) -> Anatomy | None:
+    def anatomy(self, *, fast: bool) -> Anatomy | None:
         width = self._number("embedding_length")
         if not width or not 0 < self._count <= _MAX_LAYERS:
             return None
         heads = self._by_layer("attention.head_count")
         if not any(heads) and self._kind not in _RECURRENT:
             return None
-        header, most = self._header, self._header.file_size
-        tensors = header.tensor_list
+        header, told = self._header, self._header.tensor_list
+        tensors = quickened(header) if fast else told
+        most = header.file_size + _size(tensors) - _size(told)
         return Anatomy(
             weights=min(_size(tensors), most),
             repacked=min(_size(repacked(tensors)), most),

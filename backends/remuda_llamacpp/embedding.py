@@ -16,7 +16,7 @@ from remuda.errors import BadRequest, EngineError, LoadFailed
 
 from . import _native, log
 from .batch import Batch
-from .pace import Pace
+from .control import ThreadControl, Work
 from .sizes import EMBED_MOST
 from .vocab import Vocabulary
 
@@ -34,7 +34,7 @@ class Embedder:
         self._size = ctypes.sizeof(ctypes.c_float) * _native.model_vector(loaded.model)
         self._vocabulary, self._batch = vocabulary, batch
         self._before, self._behind = vocabulary.wrapping()
-        self._pace = Pace(loaded.embed_threads)
+        self.control = ThreadControl(loaded.threads)
 
     def tokenize(self, text: str, limit: int) -> tuple[list[int], int]:
         """As `Engine.tokenize_input`."""
@@ -51,7 +51,8 @@ class Embedder:
 
     def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
         """As `Engine.embed`."""
-        batch, threads = self._batch.texts(inputs), self._pace.threads()
+        batch, rows = self._batch.texts(inputs), sum(map(len, inputs))
+        threads = self.control.threads(Work.EMBED, rows)
         _native.set_threads(self._context, threads, threads)
         began = time.perf_counter_ns()
         if self._memory is None:
@@ -62,7 +63,7 @@ class Embedder:
         if result != 0:
             raise EngineError(f"llama.cpp could not embed (code {result}): {log.last_error()}")
         vectors = [self._vector(slot) for slot in range(len(inputs))]
-        self._pace.note(threads, sum(map(len, inputs)), time.perf_counter_ns() - began)
+        self.control.note(Work.EMBED, rows, threads, time.perf_counter_ns() - began)
         return vectors
 
     def _vector(self, slot: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from remuda.backend import Estimate, LoadWish
 from remuda.model import ModelEntry
@@ -17,7 +17,16 @@ from remuda.model.gguf import GGUFError, read_header
 from remuda.model.gguf.layout import by_name
 
 from .anatomy import Anatomy, read_anatomy
-from .sizes import EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU
+from .sizes import (
+    DRAFT_MOST,
+    DRAFT_STRETCH,
+    EMBED_MOST,
+    EMBED_ROOM,
+    EMBED_ROOM_GPU,
+    STRETCH,
+    STRETCH_GPU,
+    model_guesses,
+)
 
 __all__ = ["Plan", "estimate", "plan", "weigh"]
 
@@ -58,12 +67,28 @@ class Plan(Struct, frozen=True, kw_only=True):
 def estimate(model: ModelEntry, wish: LoadWish, settings: dict[str, Any], *, gpu: bool) -> Estimate:
     """`settings` are the backend's; `gpu` says whether there is one. Blocking; never raises for what a file holds."""
     extra = sum(_file_size(path) for path in model.adapters) + _projector(model.projector)
+    needed = _weighed(model.weights, wish, settings, gpu=gpu, extra=extra)
+    if model.draft is None or settings.get("draft") is False or not model_guesses(wish.options):
+        return needed
+    options = structs.replace(wish.options, num_batch=DRAFT_STRETCH)
+    wish = structs.replace(wish, parallel=1, options=options)
+    draft = _weighed(model.draft, wish, {**settings, "draft": False}, gpu=gpu)
+    return Estimate(
+        memory=min(needed.memory + draft.memory - _PROCESS, _MOST),
+        mapped=min(needed.mapped + draft.mapped, _MOST),
+        gpu=min(needed.gpu + draft.gpu, _MOST),
+    )
+
+
+def _weighed(path: Path, wish: LoadWish, settings: dict[str, Any], *, gpu: bool, extra: int = 0) -> Estimate:
+    """With a process of its own."""
+    fast = settings.get("weights") == "fast" and not (gpu and wish.options.num_gpu != 0)
     try:
-        anatomy = read_anatomy(model.weights)
+        anatomy = read_anatomy(path, fast=fast)
     except GGUFError:
         anatomy = None
     if anatomy is None:
-        size = _file_size(model.weights)
+        size = _file_size(path)
         return Estimate(memory=size + size // 10 + extra + _PROCESS, mapped=size)
     return weigh(anatomy, wish, settings, gpu=gpu, extra=extra)
 
@@ -95,10 +120,11 @@ def plan(anatomy: Anatomy, wish: LoadWish, settings: dict[str, Any], *, gpu: boo
         # One cache for all texts; and logits are kept for each token, although nobody wants them.
         cells, streams, sequences, outputs = _up(batch, _PAD), 1, EMBED_MOST, batch
     else:
-        streams = sequences = outputs = max(1, wish.parallel)
+        streams = sequences = max(1, wish.parallel)
+        outputs = streams if settings.get("draft") is False else max(streams, 1 + DRAFT_MOST)
         stretch = STRETCH_GPU if on_gpu else STRETCH
         cells = _up(length, _PAD)
-        batch = min(max(given or stretch + stretch // 4, streams), cells * streams)
+        batch = min(max(given or stretch + stretch // 4, outputs), cells * streams)
     return Plan(
         cells=cells,
         streams=streams,

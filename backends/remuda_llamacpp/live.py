@@ -12,7 +12,9 @@ from remuda.engine import Engine, Sequence
 from remuda.errors import BadRequest
 
 from . import _native
+from .attention import TILED, stretch
 from .choice import Choice
+from .drafting import Drafters
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
     from .media import Chunk, Picture, Rows
@@ -41,23 +43,50 @@ class Layout(Struct, frozen=True):
 class Live:
     """A sequence in slot `slot` of the cache. Its first `held` tokens are computed."""
 
-    def __init__(self, sequence: Sequence, layout: Layout, slot: int, limit: int, choice: Choice) -> None:
+    def __init__(self, sequence: Sequence, layout: Layout, limit: int, choice: Choice) -> None:
         self.id = sequence.id
-        self.slot = slot
+        self.owner = sequence.owner
+        self.slot = -1
+        """-1 until its prompt is begun."""
         self.limit = limit
         self.choice = choice
         self.prompt = layout.tokens
+        self.output: list[int] = []
+        """Generated tokens, without the one to be computed next."""
         self._images = list(layout.images)
+        """Those that are not read yet."""
+        self._pure = layout.images[0].start if layout.images else limit
+        """So many tokens at most are in the cache as they would be in any text that begins with them."""
         # Half an image is none, and not every model's positions can be moved.
         self.shift = sequence.shift and not layout.images
         self.keep = max(0, sequence.keep)
         self.held = 0
         self._saved = 0
         """Tokens held less the positions that they take."""
+        self.drafter: Drafters | None = None
+        """Guesses at what it says next; None until it has written alone."""
         self.token = -1
         """The token to be computed next; -1 while the prompt is being read."""
+        self.cached = 0
+        """Prompt tokens that were in the slot when it was begun."""
         self.started = 0
         """When the first token of the prompt was given to a decode, in nanoseconds; 0 before."""
+        self.long = False
+        """Whether much was to be read when it was begun."""
+        self.row_time = 0.0
+        """Nanoseconds for a token in the last stretch of its prompt; 0 before."""
+
+    @property
+    def beginning(self) -> NDArray[np.int32]:
+        """The prompt up to its first image, at most: tokens do not say what is in a picture."""
+        return self.prompt[: self._pure]
+
+    def computed(self) -> NDArray[np.int32]:
+        """The tokens that its slot holds, as far as another text may go on from them."""
+        count = min(self.held, self._pure)
+        if count <= len(self.prompt):
+            return self.prompt[:count]
+        return np.concatenate([self.prompt, np.array(self.output[: count - len(self.prompt)], np.int32)])
 
     @property
     def unread(self) -> int:
@@ -79,18 +108,20 @@ class Live:
         """The image that is next to be read, or read in part."""
         return self._images[0] if self._images and self._images[0].start <= self.held else None
 
-    def stretch(self, length: int, most: int) -> int:
-        """How many of the next tokens to read in one decode: `length`, or up to `most` where that finishes them.
+    def stretch(self, most: int) -> tuple[int, bool]:
+        """How many of the next tokens to read in one decode, `most` of them at most, and whether apart.
 
-        Text and images are read apart, each from its own start.
+        See `attention`. Text and images are read apart from each other, each from its own start. An image that may not
+        be cut is read whole, whatever `most` is.
         """
         image = self.image
-        if image is not None:
-            end, most = image.end, image.end if image.chunk.whole else most
-        else:
-            end = self._images[0].start if self._images else len(self.prompt)
-        left = end - self.held
-        return left if left <= most else length
+        if image is not None and image.chunk.whole:
+            return image.end - self.held, False
+        if not self._images:
+            count, tiled = stretch(self.held, len(self.prompt), most)
+            return count, not tiled
+        end = image.end if image is not None else self._images[0].start
+        return min(end - self.held, most), self.held < TILED
 
     def advance(self, count: int) -> None:
         """`count` tokens more are computed."""
@@ -99,6 +130,11 @@ class Live:
         if image is not None and self.held == image.end:
             self._saved += image.chunk.tokens - image.chunk.positions
             del self._images[0]
+
+    def feed(self) -> None:
+        """The token that was to be computed next is computed."""
+        self.output.append(self.token)
+        self.held += 1
 
     def again(self, memory: _native.Memory) -> None:
         """A decode was aborted: what it computed is gone. An image begins anew.
@@ -126,6 +162,7 @@ class Live:
             return False
         _native.memory_shift(memory, self.slot, keep + dropped, self.held, -dropped)
         self.held -= dropped
+        self._pure = min(self._pure, keep)
         return True
 
 

@@ -8,16 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from remuda.engine import LoadSpec
 from remuda.errors import LoadFailed, OutOfMemory
 
 from . import _native, log
+from .control import ladder
+from .draft_load import open_draft
+from .draft_model import DraftModel
 from .embedding import has_pooling, pooling, shape
+from .fast import fast_weights
 from .repack import forget
 from .settings import Settings, read_settings
-from .sizes import EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU
+from .sizes import DRAFT_MOST, EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU, model_guesses
 from .threads import available_cores
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
@@ -42,14 +46,20 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """As many are taken at the end of a prompt, where they finish it: a few left over would cost a decode."""
     batch: int
     """Tokens in the largest decode: `most`, one of each sequence, or an image or a text that may not be cut."""
+    outputs: int
+    """Rows of logits that a decode may have."""
+    threads: tuple[int, ...]
+    """Numbers of compute threads that there are to choose from, the usual one first."""
+    settings: Settings
+    identity: str
+    """Differs for whatever would not compute the same: other weights or adapters, another kind of cache."""
     embed_most: int = 0
     embed_room: int = 0
     """As the engine's. A model that embeds does nothing else."""
-    embed_threads: tuple[int, ...] = ()
-    """Numbers of compute threads that it may choose from, the usual one first."""
     projector: Projector | None
     projector_sizes: dict[str, int]
     """Bytes of its weights; as `Engine.sizes`."""
+    draft: DraftModel | None = None
 
 
 def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
@@ -60,10 +70,16 @@ def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
         _check_file(spec.projector, f"the weights of the projector of {spec.name}")
     for adapter in spec.adapters:
         _check_file(adapter, f"the weights of an adapter of {spec.name}")
+    draft = spec.draft if settings.draft and model_guesses(spec.options) else None
+    if draft is not None:
+        _check_file(draft, f"the weights of the draft model of {spec.name}", "set draft_num_predict to 0")
+    if settings.fast and not _on_gpu(spec):
+        spec, draft = _fast(spec, draft, settings, progress)
     log.install()
     _native.backend_init()
     params = _model_params(spec)
-    listener = _native.progress_callback(progress)  # held until the load is over, which calls it
+    share = _share(spec.weights, draft)
+    listener = _native.progress_callback(lambda read: progress(share * read))  # held until the load is over: it calls
     params.progress_callback = listener
     model = _native.model_load(os.fsencode(spec.weights), params)
     if not model:
@@ -75,16 +91,22 @@ def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
         if projector is not None:
             undo.callback(projector.close)
         loaded = _with_context(spec, model, projector, _adapters(spec, model), settings)
+        undo.callback(_native.context_free, loaded.context)
+        if draft is not None and _may_draft(loaded):
+            listener = _native.progress_callback(lambda read: progress(share + (1 - share) * read))
+            loaded = structs.replace(loaded, draft=_draft(spec, draft, loaded, listener))
         undo.pop_all()
     if spec.options.use_mmap is not False:
         forget(Path(spec.weights))
+        if loaded.draft is not None and draft is not None:
+            forget(Path(draft))
     if projector is not None and loaded.projector is None:
         projector.close()  # an embedder takes no images
     return loaded
 
 
-def _check_file(path: str, what: str) -> None:
-    """What llama.cpp would only report in terms of its own."""
+def _check_file(path: str, what: str, otherwise: str = "choose another backend") -> None:
+    """What llama.cpp would only report in terms of its own. `otherwise`: what else can be done than to convert it."""
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -93,7 +115,19 @@ def _check_file(path: str, what: str) -> None:
     except OSError as error:
         raise LoadFailed(f"{what} can't be read: {error.strerror}") from None
     if magic != b"GGUF":
-        raise LoadFailed(f"{what} are not in GGUF; convert them, or choose another backend")
+        raise LoadFailed(f"{what} are not in GGUF; convert them, or {otherwise}")
+
+
+def _fast(
+    spec: LoadSpec, draft: str | None, settings: Settings, progress: Callable[[float], None]
+) -> tuple[LoadSpec, str | None]:
+    """The same with weights that are fast to multiply: the paths differ, and with them the model's identity."""
+
+    def found(path: str, what: str) -> str:
+        return fast_weights(path, f"the weights of {what}", settings, _threads(spec), progress)
+
+    other = None if draft is None else found(draft, f"the draft model of {spec.name}")
+    return structs.replace(spec, weights=found(spec.weights, spec.name)), other
 
 
 def _check_model(name: str, model: _native.Model) -> None:
@@ -132,12 +166,49 @@ def _adapters(spec: LoadSpec, model: _native.Model) -> list[_native.Adapter]:
     return adapters
 
 
+def _share(weights: str, draft: str | None) -> float:
+    """How much of the work of reading all weights is that of the model's own."""
+    own, other = os.path.getsize(weights), os.path.getsize(draft) if draft is not None else 0
+    return own / (own + other)
+
+
+def _may_draft(loaded: Loaded) -> bool:
+    """Whether it writes, and what was guessed wrong can be taken out of its cache again."""
+    model = loaded.model
+    whole = _native.model_is_recurrent(model) or _native.model_is_hybrid(model)
+    return loaded.memory is not None and not loaded.embed_most and not whole
+
+
+def _draft(spec: LoadSpec, path: str, loaded: Loaded, listener: Any) -> DraftModel:
+    params = _model_params(spec)
+    params.progress_callback = listener
+    return open_draft(
+        path,
+        loaded.model,
+        params,
+        _context_params(spec, loaded.settings),
+        name=spec.name,
+        length=loaded.length,
+        most=model_guesses(spec.options),
+    )
+
+
 def _on_gpu(spec: LoadSpec) -> bool:
     return spec.options.num_gpu != 0 and _native.supports_gpu()
 
 
 def _threads(spec: LoadSpec) -> int:
     return spec.options.num_thread or available_cores()
+
+
+def _choices(spec: LoadSpec) -> tuple[int, ...]:
+    return (spec.options.num_thread,) if spec.options.num_thread else ladder(available_cores())
+
+
+def _identity(spec: LoadSpec, settings: Settings) -> str:
+    files = [Path(path) for path in (spec.weights, *spec.adapters)]
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return repr((stats, settings.kv_type, settings.flash, _native.version()))
 
 
 def _with_context(
@@ -154,14 +225,15 @@ def _with_context(
     parallel = max(1, spec.parallel)
     stretch = spec.options.num_batch or (STRETCH_GPU if _on_gpu(spec) else STRETCH)
     most = spec.options.num_batch or stretch + stretch // 4
-    batch = max(most, parallel, projector.widest if projector else 0)
+    outputs = max(parallel, 1 + DRAFT_MOST) if settings.draft else parallel
+    batch = max(most, outputs, projector.widest if projector else 0)
     params = _context_params(spec, settings)
     params.n_ctx = length * parallel
     params.n_seq_max = parallel
     params.kv_unified = False
     params.n_batch = params.n_ubatch = batch
     # Room for logits is only needed where a token is chosen: the compute buffer is smaller by several times.
-    params.n_outputs_max = parallel
+    params.n_outputs_max = outputs
     context = _context(spec, model, params, adapters, f"{parallel} x {length}")
     memory = _native.context_memory(context)
     if memory is None:  # it can continue no text: what it has to give is vectors
@@ -176,6 +248,10 @@ def _with_context(
         stretch=stretch,
         most=most,
         batch=batch,
+        outputs=outputs,
+        threads=_choices(spec),
+        settings=settings,
+        identity=_identity(spec, settings),
         projector=projector,
         projector_sizes=_projector_sizes(spec),
     )
@@ -197,9 +273,12 @@ def _embedder(spec: LoadSpec, model: _native.Model, adapters: list[_native.Adapt
         stretch=room,
         most=room,
         batch=batch,
+        outputs=batch,
+        threads=_choices(spec),
+        settings=settings,
+        identity=_identity(spec, settings),
         embed_most=EMBED_MOST,
         embed_room=room,
-        embed_threads=(_threads(spec),) if spec.options.num_thread else (_threads(spec), 1),
         projector=None,
         projector_sizes={"size": 0, "size_vram": 0},
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from remuda.errors import without_paths
 
 from . import _native
 
-__all__ = ["buffer_sizes", "install", "last_error", "out_of_memory"]
+__all__ = ["apart", "buffer_sizes", "install", "last_error", "out_of_memory"]
 
 _INFO, _ERROR, _CONTINUED = 2, 4, 5
 _KEPT = 8
@@ -91,3 +92,14 @@ def buffer_sizes() -> dict[str, int]:
     held = {key: round(size * 2**20) for key, size in _log.sizes.items()}
     foreign = sum(size for (device, _), size in held.items() if not device.startswith("CPU"))
     return {"size": sum(held.values()), "size_vram": foreign}
+
+
+@contextmanager
+def apart(into: dict[str, int]) -> Generator[None]:
+    """What is told of buffers meanwhile goes `into`, and is no part of `buffer_sizes`: it belongs to another model."""
+    kept, _log.sizes = _log.sizes, {}
+    try:
+        yield
+    finally:
+        into.update(buffer_sizes())
+        _log.sizes = kept

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from remuda.model.gguf import GGUFError, GGUFHeader, TensorPlace, read_header
 
-__all__ = ["forget", "repacked"]
+__all__ = ["cpu_flags", "forget", "multiplied", "repacked"]
 
 _X86: Final = {"Q4_0": 8, "Q4_K": 8, "IQ4_NL": 8, "MXFP4": 8}
 _AMX: Final = dict.fromkeys(("F16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS"), 32)
@@ -31,13 +31,16 @@ _LOOKED_UP: Final = "token_embd.weight"
 def repacked(tensors: Sequence[TensorPlace]) -> list[TensorPlace]:
     """Those of a model's tensors that will be there twice."""
     rows = _rows()
+    return [tensor for tensor in multiplied(tensors) if tensor.shape[1] % rows.get(tensor.type, _NEVER) == 0]
+
+
+def multiplied(tensors: Sequence[TensorPlace]) -> list[TensorPlace]:
+    """Those of a model's tensors that are matrices, and not only looked up."""
     tied = all(tensor.name != "output.weight" for tensor in tensors)
     return [
         tensor
         for tensor in tensors
-        if len(tensor.shape) > 1
-        and tensor.shape[1] % rows.get(tensor.type, _NEVER) == 0
-        and ((tied and tensor.name == _LOOKED_UP) or not tensor.name.endswith(_LOOKED_UP))
+        if len(tensor.shape) > 1 and ((tied and tensor.name == _LOOKED_UP) or not tensor.name.endswith(_LOOKED_UP))
     ]
 
 
@@ -86,7 +89,7 @@ def _places(header: GGUFHeader) -> Iterator[tuple[int, int]]:
 
 @functools.cache
 def _rows() -> dict[str, int]:
-    flags = _flags()
+    flags = cpu_flags()
     rows: dict[str, int] = {}
     if "avx2" in flags:
         rows |= _X86
@@ -97,7 +100,8 @@ def _rows() -> dict[str, int]:
     return _AMX | rows if "amx_int8" in flags else rows
 
 
-def _flags() -> frozenset[str]:
+@functools.cache
+def cpu_flags() -> frozenset[str]:
     """What the CPU can do, in the kernel's words."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return frozenset({"asimddp"})

@@ -140,6 +140,8 @@ class ModelStats(Struct, frozen=True, kw_only=True):
     """Of which on a GPU."""
     steps: int = 0
     """Steps of work done since the load."""
+    engine: dict[str, float] = field(default_factory=dict[str, float])
+    """The engine's own figures, by name; see `remuda.engine.Engine.counters`."""
 
 
 class LoadedModel(ABC):

@@ -42,11 +42,17 @@ class LoadSpec(Struct, frozen=True, kw_only=True):
     parallel: int
     """How many sequences are wanted side by side; an engine may offer fewer (`Engine.parallel`)."""
     options: Options = field(default_factory=Options)
-    """Load-time options of the request that caused the load: num_batch, num_gpu, main_gpu, use_mmap, num_thread."""
+    """Load-time options of the request that caused the load: num_batch, num_gpu, main_gpu, use_mmap, num_thread,
+    draft_num_predict."""
     projector: str | None = None
     """The path of the weights that make images readable to the model, if it has any."""
     adapters: list[str] = field(default_factory=list[str])
     """Paths of LoRA weights to be applied to the model, in this order."""
+    draft: str | None = None
+    """The path of a smaller model with the same vocabulary, for an engine that can let it guess tokens ahead.
+
+    How many at a time is the option draft_num_predict: 0 is none, and None as many as the engine finds right.
+    """
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     """The backend's own table of the configuration."""
 
@@ -84,6 +90,8 @@ class Sequence(Struct, frozen=True, kw_only=True):
     """How many of the likeliest tokens each `Piece` tells beside its own; None tells no log probability at all."""
     visible: tuple[str, ...] = ()
     """Control tokens whose text a `Piece` shall hold."""
+    owner: str = ""
+    """Whose text it is. What was computed for one owner is never reused for another."""
 
 
 class PromptRead(Struct, frozen=True, tag="read", array_like=True):
@@ -169,11 +177,12 @@ class Engine(ABC):
 
     @abstractmethod
     def step(self) -> Iterable[Event]:
-        """Do one round of work for all live sequences: at most one new token each.
+        """Do one round of work for all live sequences: one new token each, or a few where they were guessed right.
 
         A step must be short: at most one micro-batch of prompt. It must make progress: after a bounded number of
         steps every live sequence has ended or yielded a `Piece`. One that lasts longer than `residency.stall_timeout`
-        counts as a hang, and its process is ended.
+        counts as a hang, and its process is ended. The host may cancel a sequence at any of its pieces and drops
+        those that follow.
         """
 
     @abstractmethod
@@ -238,6 +247,15 @@ class Engine(ABC):
 
     def sizes(self) -> dict[str, int]:
         """Bytes held: `size` in all and `size_vram` of those on a GPU; shown by `/api/ps`. Empty if not known."""
+        return {}
+
+    def counters(self) -> dict[str, float]:
+        """The engine's own figures, by names in snake_case that say what is counted: `cells_live`.
+
+        A name ends in `_total` where the figure only grows. The names are the same at every call. Called between two
+        steps whenever somebody looks at `/metrics` or `/api/ps`, so it must be cheap: read what is known, compute
+        nothing.
+        """
         return {}
 
     def close(self) -> None:

@@ -56,6 +56,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     reason: str = ""
     """`done_reason`, or the error message."""
     prompt_tokens: int = 0
+    """Those that were reused included."""
+    cached_tokens: int = 0
+    """How many of them were reused and not computed."""
     output_tokens: int = 0
     total_ns: int = 0
     load_ns: int = 0

@@ -69,6 +69,7 @@ def test_the_defaults_are_those_of_the_structs(remuda: Remuda) -> None:
         ("[server]\nprot = 1", "server.prot is not a setting: is server.port meant? (file bad.toml)"),
         ("[models.x]\npath = 'none.gguf'", "models.\"x\".path: there is no file 'none.gguf'"),
         ("[models.x]\npath = 'bad.toml'\nprojector = 'none'", "models.\"x\".projector: there is no file 'none'"),
+        ("[models.x]\npath = 'bad.toml'\ndraft = 'none'", "models.\"x\".draft: there is no file 'none'"),
         (
             "[models.x]\npath = 'bad.toml'\noptions = { temprature = 1 }",
             "models.\"x\".options: unknown option 'temprature'",

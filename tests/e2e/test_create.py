@@ -13,6 +13,7 @@ import httpx
 import ollama
 import pytest
 from bad_gguf import RawTensor, make_gguf
+from tiny_embedders import write_tiny_bert
 from tiny_models import write_tiny_llama
 
 from remuda.config import Config, StoreConfig
@@ -118,6 +119,24 @@ def test_an_uploaded_file_with_another_precision(http: httpx.Client, tmp_path: P
     assert details["quantization_level"] == kind.upper()
     assert generate(http, "small", "abc")["eval_count"] == 12
     assert not list(root.glob("**/.tmp-*"))
+
+
+def test_a_model_with_a_draft_model(http: httpx.Client, tmp_path: Path) -> None:
+    files = {"m.gguf": upload(http, write_tiny_llama(tmp_path / "m.gguf", seed=7).read_bytes())}
+    options = {**OPTIONS, "num_ctx": 512}
+    create(http, model="alone", files=files, parameters=options)
+    create(http, model="drafting", **{"from": "alone"}, draft_files={"d.gguf": files["m.gguf"]})
+    texts = {name: generate(http, name, "abc")["response"] for name in ("alone", "drafting")}
+    assert texts["alone"] == texts["drafting"]
+    sizes = {model["name"]: model["size"] for model in http.get("/api/ps").json()["models"]}
+    assert sizes["drafting:latest"] > 1.2 * sizes["alone:latest"], "the draft model is loaded"
+    bert = upload(http, write_tiny_bert(tmp_path / "bert.gguf").read_bytes())
+    create(http, model="misfit", **{"from": "alone"}, draft_files={"bert.gguf": bert})
+    reply = http.post("/api/generate", json={"model": "misfit", "prompt": "abc", "stream": False})
+    text = "the draft model of misfit:latest does not fit it: its vocabulary has 70 tokens, that of the model 265"
+    assert (reply.status_code, reply.json()) == (500, {"error": f"{text}; set draft_num_predict to 0 to go without it"})
+    without = generate(http, "misfit", "abc", options={"draft_num_predict": 0})
+    assert without["response"] == texts["alone"]
 
 
 def test_the_demo_model_cannot_be_quantized_again(http: httpx.Client) -> None:

@@ -23,6 +23,9 @@ else:
     from tiny_models import write_tiny_vision
     from viewer import EYES, Viewer, left_clean
 
+    PLAIN = {"prefix_reuse": False, "draft": False}
+    """Every text is computed, a token at a time: what other tests compare with."""
+
     class Text:
         """What one sequence gave."""
 
@@ -108,7 +111,7 @@ else:
                 context=context,
                 parallel=parallel,
                 options=given,
-                settings=settings or {},  # type: ignore[arg-type]
+                settings={**PLAIN, **(settings or {})},  # type: ignore[dict-item]
             )
             engines.append(LlamaEngine.load(spec))
             return engines[-1]

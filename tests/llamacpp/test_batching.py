@@ -40,17 +40,13 @@ def test_sequences_that_come_and_go_do_not_touch_each_other(driver):
     assert [together[number].data for number in range(5)] == alone
 
 
-def test_the_number_of_threads_changes_no_text(driver):
-    before = driver.alone(PROMPTS[5], most=6).data
-    driver.engine.set_threads(2, 1)
-    try:
-        assert driver.alone(PROMPTS[5], most=6).data == before
-    finally:
-        driver.engine.set_threads(1, 1)
+def test_the_number_of_threads_changes_no_text(driver, load, drive):
+    one = driver.alone(PROMPTS[5], most=6).data
+    assert drive(load(num_thread=2)).alone(PROMPTS[5], most=6).data == one
 
 
 def test_a_long_prompt_lets_running_streams_go_on_and_short_ones_pass(driver):
-    running = driver.submit(1, "Once upon a time", most=30)
+    running = driver.submit(1, "Once upon a time", most=400)
     driver.step()
     long = driver.submit(2, prompt(1, 400), most=2)
     short = driver.submit(3, "Hello", most=2)

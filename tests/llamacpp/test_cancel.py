@@ -45,15 +45,19 @@ def test_interrupt_stops_a_long_prompt_within_a_stretch(roomy, drive, cells, mon
     driver.step()
     driver.submit(2, LONG)
     driver.step()
-    assert cells(roomy)[1] == 128
+    read = cells(roomy)[1]
+    assert 0 < read <= 128
 
-    reading, results = threading.Event(), []
+    reading, results, stretches = threading.Event(), [], [read]
     decode = _native.decode
 
     def watched(context, batch):
-        if batch.n_tokens > 1:
+        writes = batch.n_tokens == 1
+        if not writes:
             reading.set()
         results.append(decode(context, batch))
+        if results[-1] == 0 and not writes:
+            stretches.append(batch.n_tokens)
         return results[-1]
 
     def interrupt():
@@ -69,7 +73,8 @@ def test_interrupt_stops_a_long_prompt_within_a_stretch(roomy, drive, cells, mon
     monkeypatch.undo()
 
     assert 2 in results, "no decode was aborted"
-    assert cells(roomy)[1] in {128, 256}, "an aborted stretch leaves nothing, and none follows it"
+    assert cells(roomy)[1] == sum(stretches), "an aborted stretch leaves nothing"
+    assert len(stretches) <= 2, "none follows it"
     roomy.cancel(2)
     assert cells(roomy)[1] == 0
     driver.run(1)
@@ -83,7 +88,7 @@ def test_an_aborted_stretch_is_read_again_if_nobody_cancels(driver, monkeypatch)
     decode = _native.decode
 
     def aborted(context, batch):
-        driver.engine._abort.lift()
+        driver.engine._texts.decoder._abort.lift()
         return decode(context, batch)
 
     monkeypatch.setattr(_native, "decode", aborted)

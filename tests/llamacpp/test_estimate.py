@@ -109,6 +109,8 @@ async def test_embedders_and_models_with_eyes(tmp_path):
         (1024, 2, {"kv_cache_type": "q8_0"}, {}),
         (1024, 1, {"kv_cache_type": "q4_0"}, {}),
         (1024, 1, {"flash_attention": False}, {}),
+        (1024, 1, {"draft": True}, {}),
+        (1024, 1, {"draft": True}, {"num_batch": 7}),
         (1024, 1, {}, {"num_batch": 512}),
         (100_000, 1, {}, {"num_batch": 7}),  # more than it was trained for
     ],
@@ -120,8 +122,9 @@ def test_the_parts_are_those_of_llama_cpp(load, weights, context, parallel, tabl
     anatomy = read_anatomy(weights)
     assert anatomy is not None
     bare = structs.replace(anatomy, layers=(), weights=0, embedding=0, repacked=0, floats=0, heads=0, trained=0)
+    table = {"draft": False, **table}
     wish = LoadWish(context=context, parallel=parallel, options=Options(**options))
-    process = weigh(bare, LoadWish(context=1, options=Options(num_batch=1)), {}).memory
+    process = weigh(bare, LoadWish(context=1, options=Options(num_batch=1)), table).memory
     assert weigh(anatomy, wish, table).memory - process == pytest.approx(held, rel=0.03)
 
 

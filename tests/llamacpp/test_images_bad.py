@@ -159,7 +159,7 @@ def test_an_aborted_stretch_of_an_image_is_read_again(eyes, viewers, eye, monkey
 
     def abort_some(context, batch):
         if batch.embd and first <= len(results) < first + 2:
-            viewer.engine._abort.lift()
+            viewer.engine._texts.decoder._abort.lift()
         result = decode(context, batch)
         if batch.embd:
             results.append(result)

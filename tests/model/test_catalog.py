@@ -219,23 +219,23 @@ def test_facts_of_two_models_with_the_same_weights_are_their_own(tmp_path: Path)
 
 
 def test_every_file_of_a_stored_model_is_checked_and_kept_while_it_is_held(store: Store) -> None:
-    put_model(store, "m", layers_of(WEIGHTS, projector="projector", adapter="adapter"))
+    put_model(store, "m", layers_of(WEIGHTS, projector="projector", adapter="adapter", draft="draft"))
     catalog = Catalog([], store)
     entry = catalog.find("m")
     held = catalog.hold(entry)
     assert held is not None
     store.delete(entry.name)
-    assert all(path.exists() for path in (entry.weights, entry.projector, *entry.adapters) if path)
+    assert all(path.exists() for path in (entry.weights, entry.projector, entry.draft, *entry.adapters) if path)
     held.close()
-    assert not any(path.exists() for path in (entry.weights, entry.projector, *entry.adapters) if path)
+    assert not any(path.exists() for path in (entry.weights, entry.projector, entry.draft, *entry.adapters) if path)
     with pytest.raises(ModelNotFound):
         catalog.hold(entry)
     put_model(store, "m", layers_of(b"other weights"))
     with pytest.raises(Unavailable, match="replaced"):
         catalog.hold(entry)
-    put_model(store, "m", layers_of(WEIGHTS, projector="projector", adapter="adapter"))
+    put_model(store, "m", layers_of(WEIGHTS, projector="projector", adapter="adapter", draft="draft"))
     entry = catalog.find("m")
-    for data in (b"projector", b"adapter", WEIGHTS):
+    for data in (b"projector", b"adapter", b"draft", WEIGHTS):
         path = store.blob(Digest.of(data))
         path.write_bytes(data[:-1] + b"!")
         with pytest.raises(LoadFailed, match="damaged"):

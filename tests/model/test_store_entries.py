@@ -28,6 +28,7 @@ def test_an_entry_has_what_its_layers_say(store: Store) -> None:
         WEIGHTS,
         projector="projector",
         adapter="adapter",
+        draft="draft",
         template="{{ .Prompt }}",
         system="Be kind.",
         params={"stop": ["<end>"], "temperature": 1, "num_ctx": 2048, "penalize_newline": True},
@@ -40,6 +41,7 @@ def test_an_entry_has_what_its_layers_say(store: Store) -> None:
     assert entry.weights == store.blob(Digest.of(WEIGHTS))
     assert entry.projector == store.blob(Digest.of(b"projector"))
     assert entry.adapters == (store.blob(Digest.of(b"adapter")), store.blob(Digest.of(b"second")))
+    assert entry.draft == store.blob(Digest.of(b"draft"))
     assert (entry.format, entry.template, entry.system, entry.parser) == ("gguf", "{{ .Prompt }}", "Be kind.", "known")
     assert entry.options == {"stop": ("<end>",), "temperature": 1.0, "num_ctx": 2048}
     assert entry.parameters == {"stop": ["<end>"], "temperature": 1, "num_ctx": 2048, "penalize_newline": True}

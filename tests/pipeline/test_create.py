@@ -192,6 +192,7 @@ async def test_a_configured_model_comes_into_the_store(tmp_path: Path, plugins: 
         name=parse_name("outside:7b"),
         weights=tmp_path / "llama.gguf",
         projector=eye,
+        draft=eye,
         template="{{ .Prompt }}",
         parser="thinking",
         system="I am configured.",
@@ -202,14 +203,14 @@ async def test_a_configured_model_comes_into_the_store(tmp_path: Path, plugins: 
     async with bench(tmp_path, plugins, entry) as made:
         await made.create(base="outside:7b", parameters={"seed": 1})
         layers = made.layers()
-        assert layers[:2] == [("model", llama), ("projector", eye.read_bytes())]
+        assert layers[:3] == [("model", llama), ("projector", eye.read_bytes()), ("draft", eye.read_bytes())]
         assert made.texts() == {
             "template": "{{ .Prompt }}",
             "system": "I am configured.",
             "messages": '[{"role":"user","content":"Hi"}]',
             "params": '{"seed":1,"top_k":3}',
         }
-        assert [layer.get("from") for layer in made.manifest()["layers"][:2]] == ["outside:7b"] * 2
+        assert [layer.get("from") for layer in made.manifest()["layers"][:3]] == ["outside:7b"] * 3
         assert made.config()["parser"] == "thinking"
         assert (await made.find()).projector is not None
 

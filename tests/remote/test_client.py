@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import json
@@ -233,9 +234,12 @@ async def test_a_reply_before_the_body_is_over_is_a_reply(up: Upstream) -> None:
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
-        while True:
+        while sent < 100_000:
             sent += 1
+            # Without it nothing else would run here while the socket takes it all, and memory would fill.
+            await asyncio.sleep(0)
             yield b"x" * 10_000
+        raise AssertionError("a gigabyte, and no end")
 
     up.fail("*", Fault(status=413, body=b'{"error":"too large"}', early=True))
     async with client_of(up) as client:

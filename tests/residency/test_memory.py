@@ -176,7 +176,7 @@ def test_the_sentence_names_both_numbers_and_a_way_out():
 
 
 def test_the_files_count_where_nothing_else_is_known(tmp_path):
-    sizes = {"weights": 400 * MIB, "projector": 50 * MIB, "adapter": 10 * MIB}
+    sizes = {"weights": 400 * MIB, "projector": 50 * MIB, "adapter": 10 * MIB, "draft": 20 * MIB}
     for name, size in sizes.items():
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)
@@ -187,8 +187,9 @@ def test_the_files_count_where_nothing_else_is_known(tmp_path):
         weights=tmp_path / "weights",
         projector=tmp_path / "projector",
         adapters=(tmp_path / "adapter",),
+        draft=tmp_path / "draft",
     )
     assert alone > 440 * MIB
-    assert fallback_estimate(whole).memory - alone == 66 * MIB
+    assert fallback_estimate(whole).memory - alone == 88 * MIB
     missing = ModelEntry(name=parse_name("x"), weights=tmp_path / "none")
     assert 0 < fallback_estimate(missing).memory < 128 * MIB

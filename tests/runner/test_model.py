@@ -8,6 +8,7 @@ import signal
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from children import children
@@ -52,6 +53,17 @@ async def test_sequences_share_steps_and_the_rest_wait_their_turn(load: Loader) 
     assert (stats.running, stats.waiting) == (2, 1)
     assert [text for text, _ in await asyncio.gather(*streams)] == ["x" * 50] * 3
     assert (await model.stats()).steps < 150
+
+
+async def test_the_engine_tells_figures_of_its_own(load: Loader) -> None:
+    model = await load(ENDLESS)
+    assert (await model.stats()).engine == {"sequences_live": 0, "cells_live": 0, "pieces_total": 0}
+    async with aclosing(model.generate(job("hello"))) as pieces:
+        await anext(pieces)
+        figures = (await model.stats()).engine
+        assert figures["sequences_live"] == 1
+        assert figures["cells_live"] == len("hello") + figures["pieces_total"] > len("hello")
+    assert (await model.stats()).engine == {"sequences_live": 0, "cells_live": 0, "pieces_total": ANY}
 
 
 @pytest.mark.parametrize(

@@ -305,3 +305,37 @@ def test_big_request_is_decoded_beside_the_loop(rig: Any) -> None:
     reply = rig.http.post("/api/generate", json={"model": "m", "prompt": prompt, "stream": False})
     assert reply.status_code == 200
     assert rig.standin.requests[0].prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (BODY, [(b"HTTP/1.1 200", b'"a"'), (b'" b"',), (b'" c"',), (b'"done":true', b"0\r\n\r\n")]),
+        (b'{"model":"m","prompt":"x","stream":false}', [(b"HTTP/1.1 200", b'"a b c"')]),
+    ],
+    ids=["stream", "whole"],
+)
+def test_what_is_there_together_is_sent_together(
+    rig: Any, body: bytes, sent: list[tuple[bytes, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head with what comes first, the end with what comes last: each write wakes the client once more."""
+    writes: list[bytes] = []
+    write = asyncio.StreamWriter.write
+
+    def noted(self: asyncio.StreamWriter, data: bytes) -> None:
+        writes.append(data)
+        write(self, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", noted)
+    assert rig.http.post("/api/generate", content=body).status_code == 200
+    assert [all(mark in data for mark in marks) for data, marks in zip(writes, sent, strict=True)] == [True] * len(sent)
+
+
+def test_a_last_line_is_not_lost_when_the_pipeline_fails_behind_it(rig: Any) -> None:
+    async def stream() -> Items:
+        yield rig.line("a")
+        yield rig.line(done=True)
+        raise RuntimeError("too late")
+
+    rig.standin.answer = streaming(stream)
+    assert [line["done"] for line in lines_of(rig)] == [False, True]

@@ -32,7 +32,8 @@ class Viewer:
 
     def __init__(self, weights, projector, **wish):
         options = Options(num_thread=1, num_batch=wish.pop("num_batch", None))
-        spec = {"name": "tiny", "context": 512, "parallel": 3, "options": options, **wish}
+        settings = {"prefix_reuse": False, "draft": False}
+        spec = {"name": "tiny", "context": 512, "parallel": 3, "options": options, "settings": settings, **wish}
         self.engine = LlamaEngine.load(LoadSpec(weights=str(weights), projector=projector and str(projector), **spec))
         self.texts = {}
         self.ends = {}

@@ -127,6 +127,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The backend that must serve it."""
     projector: str | None = None
     """A second file, which makes images readable to the model (`mmproj`)."""
+    draft: str | None = None
+    """The file of a smaller model with the same vocabulary, which guesses tokens ahead."""
     template: str | None = None
     """A prompt template, in the language of Modelfiles, that replaces the one in the file."""
     template_engine: str | None = None

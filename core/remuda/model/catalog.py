@@ -125,7 +125,7 @@ class Catalog:
             return None
         pins = self.store.pin()
         try:
-            for path in (entry.weights, entry.projector, *entry.adapters):
+            for path in (entry.weights, entry.projector, entry.draft, *entry.adapters):
                 if path is not None:
                     digest = parse_digest(path.name)
                     pins.add(digest)

@@ -42,6 +42,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """The weights that make images readable to the model: a second file."""
     adapters: tuple[Path, ...] = ()
     """LoRA weights to be applied to the model, in this order."""
+    draft: Path | None = None
+    """A smaller model with the same vocabulary, which guesses tokens ahead."""
     template: str | None = None
     """A prompt template beside the one in the weights, for the engine `template_engine`."""
     template_engine: str | None = None

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from ..backend import Done
 from ..errors import RemudaError, RequestCancelled
 from ..hookspecs import Receipt
+from ..model import ModelName
 from ..plugins import Plugins
+from .tally import Tally
 
-__all__ = ["Account", "accounted"]
+__all__ = ["Account", "Accounts"]
 
 _log = logging.getLogger("remuda.pipeline")
 
@@ -28,40 +30,52 @@ class Account:
         self.status = 200
 
 
-@contextmanager
-def accounted(
-    plugins: Plugins, request_id: str, endpoint: str, model: str, ignored_options: tuple[str, ...]
-) -> Generator[Account, None, None]:
-    """Round the work of one request: logs the options that nothing knows, and emits the receipt at the end."""
-    began = time.perf_counter_ns()
-    if ignored_options:
-        _log.warning("request %s: unknown options ignored: %s", request_id, ", ".join(ignored_options))
-    account = Account()
-    status, reason = RequestCancelled.status, "the client left"
-    try:
-        yield account
-        status, reason = account.status, account.done.reason
-    except RemudaError as error:
-        status, reason = error.status, error.message
-        raise
-    except Exception as error:
-        status, reason = 500, repr(error)
-        raise
-    finally:
-        done = account.done
-        receipt = Receipt(
-            request_id=request_id,
-            endpoint=endpoint,
-            model=model,
-            backend=account.backend,
-            status=status,
-            reason=reason,
-            prompt_tokens=done.prompt_tokens,
-            output_tokens=done.output_tokens,
-            total_ns=time.perf_counter_ns() - began,
-            load_ns=account.load_ns,
-            prompt_ns=done.prompt_ns,
-            output_ns=done.output_ns,
-            ignored_options=ignored_options,
-        )
-        plugins.request_finished(receipt)
+class Accounts:
+    """Opens an account for each request, and tells the plugins and the tally what came of it."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.tally = Tally()
+        self._plugins = plugins
+
+    @contextmanager
+    def opened(
+        self, request_id: str, endpoint: str, typed: str, model: ModelName, ignored_options: tuple[str, ...] = ()
+    ) -> Generator[Account, None, None]:
+        """Round the work of one request: logs the options that nothing knows, and emits the receipt at the end.
+
+        `typed` is the model's name as the client wrote it.
+        """
+        began = time.perf_counter_ns()
+        if ignored_options:
+            _log.warning("request %s: unknown options ignored: %s", request_id, ", ".join(ignored_options))
+        account = Account()
+        status, reason = RequestCancelled.status, "the client left"
+        try:
+            yield account
+            status, reason = account.status, account.done.reason
+        except RemudaError as error:
+            status, reason = error.status, error.message
+            raise
+        except Exception as error:
+            status, reason = 500, repr(error)
+            raise
+        finally:
+            done = account.done
+            receipt = Receipt(
+                request_id=request_id,
+                endpoint=endpoint,
+                model=typed,
+                backend=account.backend,
+                status=status,
+                reason=reason,
+                prompt_tokens=done.prompt_tokens,
+                cached_tokens=done.cached_tokens,
+                output_tokens=done.output_tokens,
+                total_ns=time.perf_counter_ns() - began,
+                load_ns=account.load_ns,
+                prompt_ns=done.prompt_ns,
+                output_ns=done.output_ns,
+                ignored_options=ignored_options,
+            )
+            self.tally.add(receipt, str(model))
+            self._plugins.request_finished(receipt)

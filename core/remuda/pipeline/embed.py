@@ -34,7 +34,6 @@ from ..wire import (
     parse_keep_alive,
     parse_options,
 )
-from .account import accounted
 from .fields import Known, asking_of
 from .flow import Flow
 
@@ -179,7 +178,8 @@ def _inputs(value: Any) -> list[str]:
 
 async def _run(asked: _Asked, flow: Flow, began: int) -> _Vectors:
     """Do it, and tell who wants to know how it went."""
-    with accounted(flow.plugins, asked.request_id, asked.endpoint, asked.name, asked.ignored_options) as account:
+    name, ignored = asked.entry.name, asked.ignored_options
+    with flow.accounts.opened(asked.request_id, asked.endpoint, asked.name, name, ignored) as account:
         account.backend = flow.backend_name(asked.entry)
         made = await _vectors(asked, flow, began)
         reason = "" if asked.inputs else "load"

@@ -46,9 +46,13 @@ class Known(Struct, frozen=True):
 
     catalog: Catalog
     formats: frozenset[str]
+    entry: ModelEntry | None = None
+    """The model of this request, where it was found a moment ago. Nothing blocks then."""
 
     def model(self, name: str) -> ModelEntry:
         """The model to be used. Blocking. Raises what `Catalog.find` raises, and `BadRequest` for one with a fault."""
+        if self.entry is not None:
+            return self.entry
         entry = self.catalog.find(name)
         if entry.fault:
             raise BadRequest(entry.fault)

@@ -25,13 +25,14 @@ from ..plugins import Plugins
 from ..residency import Asked, Herd
 from ..residency.queue import Lane
 from ..wire import Options
-from .account import accounted
+from .account import Accounts
 from .answer import Answer
 from .fields import asking_of
 from .filters import filtered
 from .front import Front
 from .loading import Loading, limits_of
 from .prompt import Prompt, Prompter
+from .recent import Recent
 from .settle import Plan, settle
 from .stream import last
 from .templates import Chosen, capabilities
@@ -47,13 +48,14 @@ class Flow:
         self._prompter = Prompter(config, plugins)
         self._run = filtered(plugins, self._events)
         self._formats = plugins.backend_formats()
-        self.front = Front(config, plugins, catalog) if config.upstreams else None
+        self.accounts, self.recent = Accounts(plugins), Recent()
+        self.front = Front(config, plugins, catalog, self.accounts) if config.upstreams else None
         """None while there are no upstreams."""
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of a job; `Finished` last. Closing it stops the work behind it."""
-        told = accounted(self.plugins, job.request_id, job.endpoint, job.name, job.ignored_options)
-        with told as account:
+        opened = self.accounts.opened(job.request_id, job.endpoint, job.name, job.entry.name, job.ignored_options)
+        with opened as account:
             account.done = Done(reason="load")
             account.backend = self.backend_name(job.entry)
             async with aclosing(self._run(job)) as events:
@@ -103,7 +105,7 @@ class Flow:
         if self.front is not None:
             self.front.configure(config)
         elif config.upstreams:
-            self.front = Front(config, self.plugins, self.catalog)
+            self.front = Front(config, self.plugins, self.catalog, self.accounts)
             self.front.start()
         self.config = self._loading.config = config
         self._loading.configure()
@@ -111,6 +113,13 @@ class Flow:
 
     async def facts(self, entry: ModelEntry) -> ModelFacts:
         return await anyio.to_thread.run_sync(self.catalog.facts, entry)
+
+    async def _facts_for(self, job: Job) -> ModelFacts:
+        facts = self.recent.facts(job.name, job.entry)
+        if facts is None:
+            facts = await self.facts(job.entry)
+            self.recent.add_facts(job.name, job.entry, facts)
+        return facts
 
     async def abilities(self, entry: ModelEntry) -> list[str]:
         """What the model can do, by its weights and its template."""
@@ -142,7 +151,7 @@ class Flow:
                     yield event
             return
         began = time.perf_counter_ns()
-        facts = await self.facts(job.entry)
+        facts = await self._facts_for(job)
         plan = await settle(job, facts, self._prompter, self.plugins, self.config)
         job = plan.job
         async with self.herd.use(self._asked(job, facts)) as lease:

@@ -30,7 +30,7 @@ from ..model.source import without_source
 from ..plugins import Plugins
 from ..remote import EXISTING, Deed, DeedKind, Passage, Passed, Remote, Wanted, remote_entry
 from ..wire import ProgressResponse, PsModel, ShowRequest, ShowResponse, TagsModel, UpstreamState
-from .account import Account, accounted
+from .account import Account, Accounts
 from .fields import asking_of
 
 __all__ = ["Front", "check_upstreams"]
@@ -72,6 +72,7 @@ class _Last(Struct, frozen=True):
     load_duration: int = 0
     prompt_eval_count: int = 0
     prompt_eval_duration: int = 0
+    cached_tokens: int = 0
     eval_count: int = 0
     eval_duration: int = 0
 
@@ -83,9 +84,9 @@ _LAST: Final = msgspec.json.Decoder(_Last)
 class Front:
     """Made where the configuration has upstreams. It is the catalog's `elsewhere`."""
 
-    def __init__(self, config: Config, plugins: Plugins, catalog: Catalog) -> None:
+    def __init__(self, config: Config, plugins: Plugins, catalog: Catalog, accounts: Accounts) -> None:
         """Raises `ConfigError`."""
-        self._plugins, self._catalog = plugins, catalog
+        self._plugins, self._catalog, self._accounts = plugins, catalog, accounts
         self.config = config
         self._remote = _backend(plugins, config)
         self._remote.configure(config)
@@ -149,7 +150,7 @@ class Front:
             async with aclosing(await self._pass_on(wanted, passage)) as passed:
                 yield passed
             return
-        with accounted(self._plugins, request_id, path, typed, ()) as account:
+        with self._accounts.opened(request_id, path, typed, name) as account:
             account.backend = REMOTE
             async with aclosing(await self._pass_on(wanted, passage)) as passed:
                 yield passed
@@ -329,6 +330,7 @@ def _tell(account: Account, passed: Passed) -> None:
     account.done = Done(
         reason=last.error or last.done_reason,
         prompt_tokens=last.prompt_eval_count,
+        cached_tokens=last.cached_tokens,
         prompt_ns=last.prompt_eval_duration,
         output_tokens=last.eval_count,
         output_ns=last.eval_duration,

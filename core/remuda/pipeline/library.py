@@ -79,29 +79,32 @@ class Library:
             return
         if source.stored is not None:
             await anyio.to_thread.run_sync(self._store.copy, source.name, target)
+            self._flow.recent.forget()
             return
         wanted = CreateRequest(model=target.full, base=source.name.full)
-        async with aclosing(self._creator.create(wanted)) as progress:
-            async for _ in progress:
-                pass
+        await last(self._changing(self._creator.create(wanted)))
 
     async def delete(self, request: DeleteRequest) -> None:
         """Requests that run with the model go on; after the last of them it leaves the memory, too."""
-        self._flow.herd.dismiss(await anyio.to_thread.run_sync(self._delete, request.asked))
+        try:
+            self._flow.herd.dismiss(await anyio.to_thread.run_sync(self._delete, request.asked))
+        finally:
+            self._flow.recent.forget()
 
     async def create(self, request: CreateRequest) -> Progress:
         await anyio.to_thread.run_sync(lambda: self._free(parse_name(request.asked)))
-        return await _told(self._creator.create(request), request.stream)
+        return await _told(self._changing(self._creator.create(request)), request.stream)
 
     async def pull(self, request: TransferRequest) -> Progress:
         name = await anyio.to_thread.run_sync(self._pulled, request.asked)
-        return await _told(self._transfers.pull(name, insecure=bool(request.insecure)), request.stream)
+        progress = self._transfers.pull(name, insecure=bool(request.insecure))
+        return await _told(self._changing(progress), request.stream)
 
     async def pulled(self, text: str) -> AsyncGenerator[ProgressResponse, None]:
         """The progress of a pull that an answer waits for. Raises `ModelNotFound` if there is no such model."""
         name = await anyio.to_thread.run_sync(self._missed, text)
         try:
-            async with aclosing(self._transfers.pull(name)) as progress:
+            async with aclosing(self._changing(self._transfers.pull(name))) as progress:
                 async for line in progress:
                     yield line
         except NotInRegistry:
@@ -110,6 +113,18 @@ class Library:
     async def push(self, request: TransferRequest) -> Progress:
         name = await anyio.to_thread.run_sync(self._pushed, request.asked)
         return await _told(self._transfers.push(name, insecure=bool(request.insecure)), request.stream)
+
+    async def _changing(
+        self, progress: AsyncGenerator[ProgressResponse, None]
+    ) -> AsyncGenerator[ProgressResponse, None]:
+        """`progress` of what makes a model or replaces one: whoever reads a line of it finds what there is then."""
+        try:
+            async with aclosing(progress):
+                async for line in progress:
+                    self._flow.recent.forget()
+                    yield line
+        finally:
+            self._flow.recent.forget()
 
     def _elsewhere(self, text: str) -> ModelEntry | None:
         """The model of upstreams that `text` stands for, if it does."""

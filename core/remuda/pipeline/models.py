@@ -34,6 +34,7 @@ def _configured(text: str, model: ModelConfig) -> ModelEntry:
         name=name,
         weights=_file(model.path, f"{key}.path"),
         projector=_file(model.projector, f"{key}.projector") if model.projector else None,
+        draft=_file(model.draft, f"{key}.draft") if model.draft else None,
         format=model.format,
         backend=model.backend,
         template=model.template,

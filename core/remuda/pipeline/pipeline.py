@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio.to_thread
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..backend import ModelStats
 from ..config import Config, is_loopback
@@ -59,6 +59,7 @@ _log = logging.getLogger("remuda.pipeline")
 
 T = TypeVar("T")
 Response = TypeVar("Response", GenerateResponse, ChatResponse)
+_Parse = Callable[[Known], Job]
 _Asking = GenerateRequest | ChatRequest | EmbedRequest | EmbeddingsRequest
 
 
@@ -100,13 +101,20 @@ class Pipeline:
             _log.exception("the store could not be cleaned up")
 
     async def generate(
-        self, request: GenerateRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
+        self,
+        request: GenerateRequest,
+        *,
+        request_id: str,
+        client: Client = NOBODY,
+        upstreams: tuple[str, ...] = (),
+        short: bool = False,
     ) -> GenerateResponse | ResponseStream[GenerateResponse | ProgressResponse]:
         """One object, or a stream whose first item is ready. Closing the stream stops the work behind it.
 
         `upstreams` are those that may serve it, by name, where its model is on upstreams; none named is any.
         With `auto_pull`, a stream for a model that was not there begins with the progress of its pull; with
-        `request.progress`, with how long the wait is.
+        `request.progress`, with how long the wait is. A `short` request, of some kilobytes, is checked on the event
+        loop if its model was found a moment ago.
         Raises `RemudaError` before the first item; the stream may raise one later.
         """
 
@@ -117,11 +125,17 @@ class Pipeline:
             stream = generate_responses(job.name, self.flow.run(job))
             return await (collect_generate(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_generate, request, self._known, request_id, client, upstreams)
-        return await self._answered(request, parse, answer, load_only=not request.prompt)
+        parse = partial(parse_generate, request, request_id=request_id, client=client, upstreams=upstreams)
+        return await self._answered(request, parse, answer, load_only=not request.prompt, short=short)
 
     async def chat(
-        self, request: ChatRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
+        self,
+        request: ChatRequest,
+        *,
+        request_id: str,
+        client: Client = NOBODY,
+        upstreams: tuple[str, ...] = (),
+        short: bool = False,
     ) -> ChatResponse | ResponseStream[ChatResponse | ProgressResponse]:
         """As `generate`, for a conversation."""
 
@@ -132,8 +146,8 @@ class Pipeline:
             stream = chat_responses(job.name, self.flow.run(job))
             return await (collect_chat(stream) if _is_whole(request, job) else primed(stream))
 
-        parse = partial(parse_chat, request, self._known, request_id, client, upstreams)
-        return await self._answered(request, parse, answer, load_only=not request.messages)
+        parse = partial(parse_chat, request, request_id=request_id, client=client, upstreams=upstreams)
+        return await self._answered(request, parse, answer, load_only=not request.messages, short=short)
 
     async def embed(
         self, request: EmbedRequest, *, request_id: str, client: Client = NOBODY, upstreams: tuple[str, ...] = ()
@@ -165,6 +179,14 @@ class Pipeline:
         ]
         return PsResponse(running, waiting)
 
+    async def stats(self) -> list[tuple[Resident, ModelStats]]:
+        """The models in memory, longest remaining first, with their own counts.
+
+        One that does not answer within two seconds has the last count that is known.
+        """
+        residents = self.flow.herd.residents()
+        return list(zip(residents, await asyncio.gather(*map(_stats_of, residents)), strict=True))
+
     def reload(self, config: Config) -> None:
         """Go on with another configuration, as far as `remuda.config.reloadable` lets it differ. Loaded models stay.
 
@@ -173,6 +195,7 @@ class Pipeline:
         self.flow.reload(config)
         self.config = config
         self.catalog.set_aliases(config.aliases)
+        self.flow.recent.forget()
         self._warn_of_routes(config)
 
     async def close(self) -> None:
@@ -188,24 +211,31 @@ class Pipeline:
     async def _answered(
         self,
         request: GenerateRequest | ChatRequest,
-        parse: Callable[[], Job],
+        parse: _Parse,
         answer: Callable[[Job], Awaitable[Response | ResponseStream[Response | ProgressResponse]]],
         *,
         load_only: bool,
+        short: bool,
     ) -> Response | ResponseStream[Response | ProgressResponse]:
         """The answer to a job, its model pulled before if the configuration wants it."""
+        name, blocking = request.model or "", partial(parse, self._known)
         try:
-            job = await self._looked_for(partial(anyio.to_thread.run_sync, parse), request.model or "")
+            if short and (entry := self.flow.recent.entry(name)) is not None:
+                job = parse(structs.replace(self._known, entry=entry))
+            else:
+                mark = self.flow.recent.mark
+                job = await self._looked_for(partial(anyio.to_thread.run_sync, blocking), name)
+                self.flow.recent.add(mark, name, job.entry)
         except ModelNotFound:
             if not self._pulls(request, load_only):
                 raise
         else:
             return await answer(job)
-        pulled = self.library.pulled(request.model or "")
+        pulled = self.library.pulled(name)
         if request.stream is False:
             await last(pulled)
-            return await answer(await anyio.to_thread.run_sync(parse))
-        return await primed(_then(pulled, parse, answer))
+            return await answer(await anyio.to_thread.run_sync(blocking))
+        return await primed(_then(pulled, blocking, answer))
 
     async def _embedded(
         self, request: EmbedRequest | EmbeddingsRequest, work: Callable[[], Awaitable[T]], *, load_only: bool
@@ -248,7 +278,7 @@ class Pipeline:
 
     async def _running(self, resident: Resident) -> PsModel:
         details, size, digest = await anyio.to_thread.run_sync(of_loaded, self.catalog, resident.entry)
-        stats = await resident.model.stats() if resident.model is not None else ModelStats()
+        stats = await _stats_of(resident)
         return PsModel(
             name=str(resident.entry.name),
             model=str(resident.entry.name),
@@ -279,6 +309,10 @@ async def _then(
     async with aclosing(reply):
         async for item in reply:
             yield item
+
+
+async def _stats_of(resident: Resident) -> ModelStats:
+    return await resident.model.stats() if resident.model is not None else ModelStats()
 
 
 def _policy(config: Config) -> TransferPolicy:

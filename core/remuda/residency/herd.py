@@ -382,8 +382,8 @@ class Herd:
 
 
 def _key(entry: ModelEntry, backend: str) -> Key:
-    """Two names for the same weights, projector and adapters share one."""
-    return backend, entry.weights, entry.projector, entry.adapters
+    """Two names for the same weights, projector, adapters and draft model share one."""
+    return backend, entry.weights, entry.projector, entry.adapters, entry.draft
 
 
 def _resolve(gone: asyncio.Future[None]) -> None:

@@ -64,7 +64,8 @@ def cgroup_room(root: Path) -> int | None:
 
 def fallback_estimate(model: ModelEntry) -> Estimate:
     """What a model may need of which only the files are known. Blocking; never raises."""
-    size = sum(_size(path) for path in (model.weights, model.projector, *model.adapters) if path is not None)
+    files = (model.weights, model.projector, model.draft, *model.adapters)
+    size = sum(_size(path) for path in files if path is not None)
     return Estimate(memory=size + size // 10 + _PROCESS)
 
 

@@ -48,6 +48,7 @@ class EngineBackend(Backend):
             options=wish.options,
             projector=str(model.projector) if model.projector else None,
             adapters=[str(adapter) for adapter in model.adapters],
+            draft=str(model.draft) if model.draft else None,
             settings=self.settings,
         )
         return await RunnerModel.start(

@@ -219,6 +219,7 @@ class Host:
             size=sizes.get("size", 0),
             size_vram=sizes.get("size_vram", 0),
             steps=self._steps,
+            engine=engine.counters(),
         )
 
     def _send(self, message: Up) -> None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import Config, is_loopback
 from ..plugins import Plugins
+from .answers import Answers
 from .blobs import Blobs
 from .drain import Drain
 from .exchange import Receive, Send
 from .guard import Guard
+from .metrics import Replies
 from .relay import Relay
 from .shim import Shim, refuse_websocket
 from .web import as_asgi, make_quart
@@ -34,9 +36,12 @@ class App:
         self.pipeline = pipeline
         self.drain = Drain()
         self.guard = Guard(config.server.origins, loopback=is_loopback(config.server.host))
-        quart = as_asgi(make_quart(pipeline, plugins, self.drain))
-        relay = Relay(pipeline, self.drain, quart)
-        self._shim = Shim(quart, Blobs(pipeline, self.drain), relay, config.server, self.guard, self.drain)
+        replies = Replies()
+        quart = as_asgi(make_quart(pipeline, plugins, self.drain, replies))
+        answers = Answers(pipeline, self.drain)
+        relay = Relay(pipeline, self.drain, answers, quart)
+        blobs = Blobs(pipeline, self.drain)
+        self._shim = Shim(quart, answers, blobs, relay, config.server, self.guard, self.drain, replies)
         self._lifespans: list[tuple[str, AbstractAsyncContextManager[None]]] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

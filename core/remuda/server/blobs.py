@@ -27,9 +27,10 @@ from .replies import Refused, Reply, error_reply
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-__all__ = ["Blobs"]
+__all__ = ["BLOB_ROUTE", "Blobs"]
 
 _PREFIX: Final = "/api/blobs/"
+BLOB_ROUTE: Final = f"{_PREFIX}<digest>"
 _BATCH: Final = 128 * 1024
 """Bytes written at once, two pieces as Hypercorn brings them; as much again may wait for its turn."""
 

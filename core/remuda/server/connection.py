@@ -115,6 +115,11 @@ class Connection(TCPServer):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
+    def ending(self) -> None:
+        protocol = self.protocol.protocol
+        assert isinstance(protocol, _Http1)
+        protocol.ending = True
+
     def is_closing(self) -> bool:
         return self.writer.is_closing()
 
@@ -192,6 +197,8 @@ class _Http1(H11Protocol):
     _head = b""
     """Of a reply, for as long as what follows it may come at once: one write, and for the client one packet, less."""
     _late: asyncio.Task[None] | None = None
+    ending = False
+    """The next data are the last of a reply: they wait for the mark of its end, which comes at once."""
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
@@ -205,8 +212,11 @@ class _Http1(H11Protocol):
             asyncio.get_running_loop().call_soon(self._nothing_followed)
             return
         head, self._head = self._head, b""
-        if head or data:
+        if self.ending and isinstance(event, h11.Data):
+            self._head = head + (data or b"")
+        elif head or data:
             await self.send(RawData(data=head + (data or b"")))
+        self.ending = self.ending and not isinstance(event, h11.EndOfMessage)
 
     def _nothing_followed(self) -> None:
         if self._head:

@@ -45,4 +45,4 @@ async def done_elsewhere(
     if kind in SILENT or whole:
         line = await drain.wait_for(last(progress))
         return empty_response() if kind in SILENT else json_response(line, PLAIN_JSON)
-    return ndjson_response(await drain.wait_for(primed(progress)), exchange, drain, marked=False)
+    return ndjson_response(await drain.wait_for(primed(progress)), exchange, drain)

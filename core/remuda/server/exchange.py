@@ -11,8 +11,8 @@ run, and once the client is gone `send` raises `ClientGone`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -41,6 +41,8 @@ LINGER: Final = 5.0
 and the reset can destroy the reply on its way."""
 LINGER_BYTES: Final = 256 * 1024 * 1024
 YIELD_EVERY: Final = 8
+SOON: Final = 0.02
+"""Seconds."""
 SHORT: Final = 16 * 1024
 """Bytes that a connection takes whether its client reads or not."""
 
@@ -55,6 +57,10 @@ class Transport(Protocol):
     def abort(self) -> None: ...
 
     def is_closing(self) -> bool: ...
+
+    def ending(self) -> None:
+        """The next message is the last one of a reply, so that all of it can go out at once."""
+        ...
 
     def is_empty(self) -> bool:
         """Nothing waits to be sent: a short message goes out at once."""
@@ -129,6 +135,44 @@ class Exchange:
                 return body
         return b""
 
+    async def whole(self) -> bytes:
+        """The body, as `piece`."""
+        pieces: list[bytes] = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @contextmanager
+    def watched(self) -> Generator[None, None, None]:
+        """Round work that is in vain without the client: it is cancelled when the client leaves, and `ClientGone`
+        raised in its place. The body must have been read."""
+        task = asyncio.current_task()
+        assert task is not None
+        watching: asyncio.Future[Any] | None = None
+
+        def watch() -> None:
+            nonlocal watching
+            watching = asyncio.ensure_future(self.receive())
+            watching.add_done_callback(left)
+
+        def left(_: object) -> None:
+            if self.gone:
+                task.cancel()
+
+        # What is over before anybody can have lost patience needs no watching.
+        soon = asyncio.get_running_loop().call_later(SOON, watch)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.gone and not task.uncancel():
+                raise ClientGone("the client left") from None
+            raise
+        finally:
+            soon.cancel()
+            if watching is not None:
+                watching.remove_done_callback(left)
+                watching.cancel()
+
     async def send(self, message: Message) -> None:
         """As ASGI has it. Raises `ClientGone`."""
         if message["type"] == "http.response.start":
@@ -142,16 +186,20 @@ class Exchange:
         if self._writes % YIELD_EVERY == 0:
             await asyncio.sleep(0)
         self._ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if self._ended and self._transport is not None:
+            self._transport.ending()
         await self._write(message)
 
     async def answer(self, reply: Reply) -> None:
         """Send `reply` where no application does. What the client still sends is read to its end and dropped."""
         headers = reply.headers | {"Content-Length": str(len(reply.body))}
         await self.send({"type": "http.response.start", "status": reply.status, "headers": raw_headers(headers)})
-        await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        if not self._body_over.is_set():
+            await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
+            reply = Reply(status=reply.status)
         while not self._body_over.is_set():
             await self.receive()
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self.send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
     async def refuse(self, reply: Reply) -> None:
         """Send `reply` where no application does, and end the connection."""
@@ -185,10 +233,13 @@ class Exchange:
             raise ClientGone("the client left")
         at_once = self._transport is not None and self._transport.is_empty()
         short = len(message.get("body", b"")) < SHORT
-        stall = asyncio.timeout(None if at_once and short else self._write_timeout)
+        stall = asyncio.timeout(self._write_timeout)
         try:
-            async with stall:
+            if at_once and short:
                 await self._send(message)
+            else:
+                async with stall:
+                    await self._send(message)
         except OSError as error:  # a TimeoutError is one
             if stall.expired():
                 self.abort()

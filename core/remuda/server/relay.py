@@ -7,14 +7,13 @@ client reads it; when the client leaves, the exchange with the upstream ends.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import RemudaError, RequestCancelled
 from ..remote import Passed
 from ..wire import UPSTREAM_HEADER
+from .answers import Answers
 from .client import client_of, upstreams_of
 from .drain import Drain
 from .exchange import ClientGone, Exchange, Receive, raw_headers
@@ -27,22 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 _PATHS: Final = frozenset({"/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/api/show"})
-_SOON: Final = 0.02
-"""Seconds."""
 
 
 class Relay:
     """An application of ASGI's kind, but that it takes the exchange itself. Raises `RemudaError` and `ClientGone`."""
 
-    def __init__(self, pipeline: Pipeline, drain: Drain, application: Application) -> None:
-        self._pipeline, self._drain, self._application = pipeline, drain, application
+    def __init__(self, pipeline: Pipeline, drain: Drain, answers: Answers, application: Application) -> None:
+        """The last two take what is not for upstreams."""
+        self._pipeline, self._drain = pipeline, drain
+        self._answers, self._application = answers, application
 
     def takes(self, scope: dict[str, Any]) -> bool:
         """Whether the request may be one for upstreams."""
         return self._pipeline.front is not None and scope["path"] in _PATHS and scope["method"] == "POST"
 
     async def __call__(self, scope: dict[str, Any], exchange: Exchange) -> None:
-        body = await _whole(exchange)
+        body = await exchange.whole()
         try:
             passed = await self._pass(scope, exchange, body)
         except RequestCancelled as error:
@@ -52,7 +51,9 @@ class Relay:
                 raise
             await exchange.answer(error_reply(error, exchange.request_id))
             return
-        if not passed:
+        if not passed and self._answers.takes(scope):
+            await self._answers(scope, exchange, body)
+        elif not passed:
             await self._application(scope, _again(body, exchange), exchange.send)
 
     async def _pass(self, scope: dict[str, Any], exchange: Exchange, body: bytes) -> bool:
@@ -61,7 +62,7 @@ class Relay:
         if front is None:
             return False
         passing = front.passing(scope["path"], body, upstreams_of(scope), exchange.request_id, client_of(scope))
-        with _while_there(exchange):
+        with exchange.watched():
             async with AsyncExitStack() as stack:
                 passed = await self._drain.wait_for(stack.enter_async_context(passing))
                 if passed is not None:
@@ -96,13 +97,6 @@ class Relay:
         await exchange.send({"type": "http.response.body", "body": held, "more_body": False})
 
 
-async def _whole(exchange: Exchange) -> bytes:
-    pieces: list[bytes] = []
-    while piece := await exchange.piece():
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
 def _again(body: bytes, exchange: Exchange) -> Receive:
     """A `receive` that begins with a body that was read before."""
     unread = True
@@ -115,34 +109,3 @@ def _again(body: bytes, exchange: Exchange) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
-
-
-@contextmanager
-def _while_there(exchange: Exchange) -> Generator[None, None, None]:
-    """What is inside is cancelled when the client leaves, and `RequestCancelled` raised in its place."""
-    task = asyncio.current_task()
-    assert task is not None
-    watching: asyncio.Future[Any] | None = None
-
-    def watch() -> None:
-        nonlocal watching
-        watching = asyncio.ensure_future(exchange.receive())
-        watching.add_done_callback(left)
-
-    def left(_: object) -> None:
-        if exchange.gone:
-            task.cancel()
-
-    # What is over before anybody can have lost patience needs no watching.
-    soon = asyncio.get_running_loop().call_later(_SOON, watch)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if exchange.gone and not task.uncancel():
-            raise RequestCancelled("the client left") from None
-        raise
-    finally:
-        soon.cancel()
-        if watching is not None:
-            watching.remove_done_callback(left)
-            watching.cancel()

@@ -15,20 +15,18 @@ from ..errors import NotBuilt
 from ..job import Client
 from ..remote import DeedKind
 from ..wire import (
-    ChatRequest,
     CopyRequest,
     CreateRequest,
     DeleteRequest,
     EmbeddingsRequest,
     EmbedRequest,
-    GenerateRequest,
     ProgressResponse,
     ShowRequest,
     TransferRequest,
     UpstreamsResponse,
     VersionResponse,
-    decode,
 )
+from .answers import ANSWERED, decoded
 from .client import client_of, upstreams_of
 from .deeds import done_elsewhere
 from .drain import Drain
@@ -41,10 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["native_routes"]
 
-_BIG_BODY: Final = 256 * 1024
-"""Bytes from which decoding would be felt by the streams beside it."""
 _MANY_VECTORS: Final = 64
-"""From so many on, the same is true of encoding."""
+"""From so many on, encoding would be felt by the streams beside it."""
 _NOT_OFFERED: Final = (
     "/api/me",
     "/api/signout",
@@ -106,21 +102,11 @@ def _add_facts(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
 
 
 def _add_answers(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
-    @routes.post("/api/generate")
-    async def generate() -> Response:
-        exchange = current_exchange()
-        wanted = await read_body(GenerateRequest)
-        work = pipeline.generate(wanted, request_id=exchange.request_id, client=_client(), upstreams=_upstreams())
-        reply = await drain.wait_for(work)
-        return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
+    async def answered() -> Response:
+        raise AssertionError("`Answers` takes these")
 
-    @routes.post("/api/chat")
-    async def chat() -> Response:
-        exchange = current_exchange()
-        wanted = await read_body(ChatRequest)
-        work = pipeline.chat(wanted, request_id=exchange.request_id, client=_client(), upstreams=_upstreams())
-        reply = await drain.wait_for(work)
-        return json_response(reply) if isinstance(reply, Struct) else ndjson_response(reply, exchange, drain)
+    for path in ANSWERED:  # that there are such paths, and by which method: for 405, and for a slash too many
+        routes.add_url_rule(path, view_func=answered, methods=["POST"])
 
     @routes.post("/api/embed")
     async def embed() -> Response:
@@ -183,7 +169,7 @@ def _add_library(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
         reply = await drain.wait_for(work)
         if isinstance(reply, Struct):
             return json_response(reply, PLAIN_JSON)
-        return ndjson_response(reply, current_exchange(), drain, marked=False)
+        return ndjson_response(reply, current_exchange(), drain)
 
 
 def _client() -> Client:
@@ -202,6 +188,4 @@ async def read_body(type: type[T]) -> T:
 async def _body(type: type[T]) -> tuple[T, bytes]:
     """As `read_body`, and the bytes."""
     body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    if len(body) < _BIG_BODY:
-        return decode(body, type), body
-    return await asyncio.to_thread(decode, body, type), body
+    return await decoded(body, type), body

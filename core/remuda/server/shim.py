@@ -3,7 +3,7 @@
 In this order: HTTP version, framing, `Host` and `Origin`, a server that is shutting down, the declared size of the
 body; then the application, inside an `Exchange`. Every reply carries `X-Request-Id`. Files on their way to the store go
 round the application, which would hold a whole body in memory, but through all the rest; so do requests on their way to
-an upstream, which the application need not understand.
+an upstream, which the application need not understand, and those for text, to which it would only add time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any, Final
 from ..config import ServerConfig
 from ..errors import BadRequest, Draining, Forbidden, RemudaError, UpstreamLoop
 from ..remote import HOPS_HEADER, MOST_HOPS, hops
+from .answers import Answers
 from .blobs import Blobs
 from .drain import Drain
 from .exchange import ClientGone, Exchange, Receive, Send, enter_exchange, raw_headers
 from .framing import check_framing, content_length, headers_of
 from .guard import Guard
 from .logs import choose_request_id, request_id
+from .metrics import Replies
 from .relay import Relay
 from .replies import Reply, error_reply
 
@@ -40,14 +42,24 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 class Shim:
     def __init__(
-        self, app: Application, blobs: Blobs, relay: Relay, config: ServerConfig, guard: Guard, drain: Drain
+        self,
+        app: Application,
+        answers: Answers,
+        blobs: Blobs,
+        relay: Relay,
+        config: ServerConfig,
+        guard: Guard,
+        drain: Drain,
+        replies: Replies,
     ) -> None:
         self._app = app
+        self._answers = answers
         self._blobs = blobs
         self._relay = relay
         self._config = config
         self._guard = guard
         self._drain = drain
+        self._replies = replies
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one `http` scope."""
@@ -70,6 +82,7 @@ class Shim:
             pass
         finally:
             status = 499 if exchange.gone else exchange.status
+            self._replies.count(scope["method"], scope["path"], status)
             milliseconds = (time.perf_counter() - started) * 1000
             _access.info("%s %r %d %.1f ms", scope["method"], scope["path"], status, milliseconds)
 
@@ -105,6 +118,8 @@ class Shim:
                     await self._blobs(scope, exchange)
                 elif self._relay.takes(scope):
                     await self._relay(scope, exchange)
+                elif self._answers.takes(scope):
+                    await self._answers(scope, exchange)
                 else:
                     await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Protocol
 
 from quart import Response
@@ -14,7 +15,7 @@ from .drain import Drain
 from .exchange import Exchange
 from .replies import NDJSON, STREAMING, error_line
 
-__all__ = ["LineStream", "ndjson_response"]
+__all__ = ["LineStream", "lines", "ndjson_response"]
 
 _log = logging.getLogger("remuda.server")
 
@@ -30,21 +31,30 @@ class LineStream(Protocol):
     async def aclose(self) -> None: ...
 
 
-def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain, *, marked: bool = True) -> Response:
-    """The reply that sends `stream`, which is closed with the request whatever becomes of it.
-
-    `marked` says that the last response must have `done` set: the stream was broken off without one. Of progress there
-    is no such mark.
-    """
+def ndjson_response(stream: LineStream, exchange: Exchange, drain: Drain) -> Response:
+    """The reply that sends progress, whose stream is closed with the request whatever becomes of it."""
     exchange.closing.push_async_callback(stream.aclose)
-    response = Response(_lines(stream, exchange, drain, marked), content_type=NDJSON, headers=STREAMING)
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        async with aclosing(lines(stream, exchange, drain, marked=False)) as found:
+            async for line, _ in found:
+                if line:
+                    yield line
+
+    response = Response(pieces(), content_type=NDJSON, headers=STREAMING)
     response.timeout = None
     return response
 
 
-async def _lines(stream: LineStream, exchange: Exchange, drain: Drain, marked: bool) -> AsyncGenerator[bytes, None]:
-    """Ends with an error line or, as it should, with the last response, unless the client left."""
-    done = False
+async def lines(
+    stream: LineStream, exchange: Exchange, drain: Drain, *, marked: bool = True
+) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """Each line, and whether others follow. Ends with an error line or, as it should, with the last response.
+
+    `marked` says that the last response must have `done` set: else the stream was broken off. Of progress there is no
+    such mark. The last response is sent when the stream has ended, together with the mark of the reply's end.
+    """
+    last = b""
     try:
         items = aiter(stream)
         while True:
@@ -52,14 +62,15 @@ async def _lines(stream: LineStream, exchange: Exchange, drain: Drain, marked: b
                 item = await drain.next_of(items)
             except StopAsyncIteration:
                 break
-            if done:
+            if last:
                 _log.error("the pipeline went on after done:true")
-                continue
-            done = not isinstance(item, ProgressResponse) and item.done
-            yield encode_line(item)
-        if marked and not done:
+            elif not isinstance(item, ProgressResponse) and item.done:
+                last = encode_line(item)
+            else:
+                yield encode_line(item), True
+        if marked and not last:
             raise EngineError("the model's stream broke off before its end; try again")
     except Exception as error:
         line = error_line(error, exchange.request_id)
-        if not done:
-            yield line
+        last = last or line
+    yield last, False

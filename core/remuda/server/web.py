@@ -11,9 +11,11 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import RoutingException
 
 from ..plugins import Plugins
+from .blobs import BLOB_ROUTE
 from .drain import Drain
 from .exchange import current_exchange
 from .health import health_routes
+from .metrics import Replies, metrics_routes
 from .replies import error_reply
 from .routes import native_routes
 from .shim import Application
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["as_asgi", "make_quart"]
 
 
-def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain) -> Quart:
+def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain, replies: Replies) -> Quart:
+    """`replies` is told of all routes."""
     app = Quart("remuda", static_folder=None)
     app.debug = app.testing = False  # QUART_DEBUG would show tracebacks to clients
     settings = {
@@ -40,8 +43,10 @@ def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain) -> Quart:
     app.register_error_handler(Exception, _render)
     app.register_blueprint(native_routes(pipeline, drain))
     app.register_blueprint(health_routes(pipeline))
+    app.register_blueprint(metrics_routes(pipeline, replies, drain))
     for name, make in plugins.routes():
         _add_plugin(app, plugins, name, make, pipeline)
+    replies.know([*(rule.rule for rule in app.url_map.iter_rules()), BLOB_ROUTE])
     return app
 
 

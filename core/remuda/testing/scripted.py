@@ -90,6 +90,7 @@ class ScriptedEngine(Engine):
         self.embed_most = script.embed_most if script.embeds else 0
         self.embed_room = script.embed_room
         self._embedded = 0
+        self._written = 0
         self._live: dict[int, _Reader] = {}
         self._interrupted: set[int] = set()
         self._wake = threading.Event()
@@ -169,6 +170,14 @@ class ScriptedEngine(Engine):
     def sizes(self) -> dict[str, int]:
         return {"size": self._script.size, "size_vram": 0}
 
+    def counters(self) -> dict[str, float]:
+        """A cell is a token, of a prompt or of an answer, that a live sequence holds."""
+        return {
+            "sequences_live": len(self._live),
+            "cells_live": sum(reader.read + reader.told for reader in self._live.values()),
+            "pieces_total": self._written,
+        }
+
     def _advance(self, reader: _Reader) -> Iterable[Event]:
         script, id = self._script, reader.sequence.id
         prompt = len(reader.sequence.tokens)
@@ -193,6 +202,7 @@ class ScriptedEngine(Engine):
             piece = script.pieces[reader.told % len(script.pieces)]
             data = piece.encode("latin-1" if script.raw_bytes else "utf-8")
             reader.told += 1
+            self._written += 1
             yield Piece(id, reader.told % self.vocabulary, data, _logprob(data, reader.sequence.logprobs))
 
     def _tail(self, sequence: Sequence) -> bytes:

@@ -47,13 +47,13 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class OptionRule(Struct, frozen=True):
-    """One row of the table. `acts` is "load", "sampling", or "not yet"."""
+    """One row of the table. `acts` is "load" or "sampling"."""
 
     name: str
     kind: Literal["integer", "float32", "boolean", "strings"]
     low: float
     high: float
-    acts: Literal["load", "sampling", "not yet"]
+    acts: Literal["load", "sampling"]
     meaning: str
 
 
@@ -71,7 +71,14 @@ RULES: tuple[OptionRule, ...] = (
     OptionRule("main_gpu", "integer", 0, 1024, "load", "the GPU to use"),
     OptionRule("use_mmap", "boolean", 0, 1, "load", "map the weights into memory instead of reading them"),
     OptionRule("num_thread", "integer", 0, 1024, "load", "compute threads; 0 is chosen by the engine"),
-    OptionRule("draft_num_predict", "integer", 0, 1024, "not yet", "tokens to draft speculatively"),
+    OptionRule(
+        "draft_num_predict",
+        "integer",
+        0,
+        1024,
+        "load",
+        "most tokens that a draft model guesses at a time, never over 16; 0 goes without it",
+    ),
     OptionRule(
         "num_keep",
         "integer",

@@ -14,6 +14,7 @@ from ..entry import REMOTE, ModelEntry
 from ..facts import read_facts
 from ..manifest import (
     ADAPTER,
+    DRAFT,
     LICENSE,
     MESSAGES,
     PARAMS,
@@ -58,6 +59,7 @@ def outside_basis(store: Store, pins: Pins, entry: ModelEntry, *, template: bool
         )
     files = [(PROJECTOR, entry.projector)] if entry.projector else []
     files += [(ADAPTER, adapter) for adapter in entry.adapters]
+    files += [(DRAFT, entry.draft)] if entry.draft else []
     parts = [adopt(store, pins, media_type, path, parent=str(entry.name)) for media_type, path in files]
     if template and entry.template:
         parts.append(keep(store, pins, TEMPLATES[0], entry.template.encode()))

@@ -19,6 +19,7 @@ from ...wire import parse_options
 from ..entry import ModelEntry, Stored
 from ..manifest import (
     ADAPTER,
+    DRAFT,
     LICENSE,
     MESSAGES,
     MODEL,
@@ -147,6 +148,7 @@ class _Reader:
             format=config.model_format or "gguf",
             projector=next(iter(self._paths(manifest.of(PROJECTOR))), None),
             adapters=self._paths(manifest.of(ADAPTER)),
+            draft=next(iter(self._paths(manifest.of(DRAFT))), None),
             template=self._last_text(manifest.of(*TEMPLATES)),
             parser=config.parser if config.parser in parsers else None,
             system=self._last_text(manifest.of(SYSTEM)),
