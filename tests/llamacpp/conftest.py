@@ -20,11 +20,10 @@ else:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOMP_SPINCOUNT", "1000")
         from remuda_llamacpp.engine import LlamaEngine
+    from saving import Stores
+    from tiny_engine import PLAIN
     from tiny_models import write_tiny_vision
     from viewer import EYES, Viewer, left_clean
-
-    PLAIN = {"prefix_reuse": False, "draft": False}
-    """Every text is computed, a token at a time: what other tests compare with."""
 
     class Text:
         """What one sequence gave."""
@@ -178,3 +177,18 @@ else:
         """The plainest of them: 16 tokens for an image and nothing round them."""
         yield viewers["mlp"]
         left_clean(viewers["mlp"])
+
+    # --- states of sequences on disk ---
+
+    @pytest.fixture
+    def folder(tmp_path: Path) -> Path:
+        return tmp_path / "cache" / "states"
+
+    @pytest.fixture
+    def make(folder: Path) -> Iterator[Stores]:
+        with Stores(folder) as stores:
+            yield stores
+
+    @pytest.fixture
+    def saved(make: Stores) -> object:
+        return make()

@@ -9,28 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pytest
 from hypothesis import given, settings, strategies as st
 from saving import KIB, WAIT, Stores, age, files, state, store, tokens
 
 from remuda_llamacpp.saved import index, states
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache" / "states"
-
-
-@pytest.fixture
-def make(folder):
-    with Stores(folder) as stores:
-        yield stores
-
-
-@pytest.fixture
-def saved(make):
-    return make()
-
 
 # --- finding and reading ---
 

@@ -6,27 +6,9 @@ import logging
 import resource
 import stat
 
-import pytest
-from saving import KIB, Stores, age, files, state, store, tokens
+from saving import KIB, age, files, state, store, tokens
 
 from remuda_llamacpp.saved import states
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache" / "states"
-
-
-@pytest.fixture
-def make(folder):
-    with Stores(folder) as stores:
-        yield stores
-
-
-@pytest.fixture
-def saved(make):
-    return make()
-
 
 # --- bounds ---
 

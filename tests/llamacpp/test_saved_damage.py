@@ -5,23 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from saving import KIB, Stores, files, state, store, tokens
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache" / "states"
-
-
-@pytest.fixture
-def make(folder):
-    with Stores(folder) as stores:
-        yield stores
-
-
-@pytest.fixture
-def saved(make):
-    return make()
+from saving import KIB, files, state, store, tokens
 
 
 def _cut_short(path):

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 from PIL import Image
+from tiny_engine import PLAIN
 
 from remuda import Failed, LoadSpec, Sequence
 from remuda.wire import Options
@@ -32,8 +33,7 @@ class Viewer:
 
     def __init__(self, weights, projector, **wish):
         options = Options(num_thread=1, num_batch=wish.pop("num_batch", None))
-        settings = {"prefix_reuse": False, "draft": False}
-        spec = {"name": "tiny", "context": 512, "parallel": 3, "options": options, "settings": settings, **wish}
+        spec = {"name": "tiny", "context": 512, "parallel": 3, "options": options, "settings": PLAIN, **wish}
         self.engine = LlamaEngine.load(LoadSpec(weights=str(weights), projector=projector and str(projector), **spec))
         self.texts = {}
         self.ends = {}
