@@ -150,4 +150,4 @@ class Arm(Struct):
         self.surprise = jump * self.stretched
 
     def _patience(self, now: int) -> float:
-        return max(_PATIENCE, self.patience / 2 ** ((now - self.left) // CALM))
+        return max(_PATIENCE, self.patience * 0.5 ** ((now - self.left) // CALM))

@@ -51,6 +51,16 @@ def test_a_collapse_is_left_after_three_steps(load, neighbour):
         assert 1 in [step.threads for step in slow[:5]]
 
 
+@pytest.mark.parametrize("up", [3600, 24 * 3600, 10 * 365 * 24 * 3600])
+def test_how_long_the_machine_has_been_running_makes_no_difference(up):
+    """The clock counts from its start."""
+    worlds = World(between(3, 6)), World(between(3, 6))
+    for world, control in zip(worlds, (controlled(worlds[0]), controlled(worlds[1], up=up)), strict=True):
+        go(world, serving(0), 12, control)
+    assert worlds[0].steps == worlds[1].steps
+    assert {step.threads for step in worlds[0].steps} == {1, 2}
+
+
 @pytest.mark.parametrize("hint", [True, False])
 def test_a_disaster_is_left_after_one_step_and_seldom_tried(hint):
     world = World(between(3, 12, "storm"))

@@ -183,8 +183,10 @@ class Race:
         return self.world.speed(begin, end) / max(world.speed(begin, end) for world in self.fixed.values())
 
 
-def controlled(world: World, *, hint: bool = True) -> ThreadControl:
-    return ThreadControl((2, 1), clock=lambda: world.now, idle=world.idle if hint else lambda _: None)
+def controlled(world: World, *, hint: bool = True, up: int = 0) -> ThreadControl:
+    """`up`: for so many seconds the machine has been running."""
+    up *= SECOND
+    return ThreadControl((2, 1), clock=lambda: up + world.now, idle=lambda now: world.idle(now - up) if hint else None)
 
 
 def go(world: World, load: Iterator[tuple[Work, int]], seconds: float, by: ThreadControl | int) -> None:
