@@ -26,8 +26,8 @@ from remuda.model import ModelEntry, parse_name
 from remuda.plugins import load_plugins
 from remuda.runner import RunnerModel
 from remuda.wire import Options
-from remuda_llamacpp.anatomy import read_anatomy
 from remuda_llamacpp.backend import LlamaCppBackend
+from remuda_llamacpp.memory.anatomy import read_anatomy
 
 from .synthetic import write_llama
 

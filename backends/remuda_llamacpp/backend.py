@@ -14,8 +14,8 @@ from remuda.model import ModelEntry
 from remuda.runner import EngineBackend
 
 from .devices import GPUs
-from .estimate import estimate
-from .quantize import quantize
+from .memory.estimate import estimate
+from .weights.quantize import quantize
 
 __all__ = ["LlamaCppBackend"]
 

@@ -16,8 +16,8 @@ from remuda.errors import BadRequest, EngineError, LoadFailed
 
 from . import _native, log
 from .batch import Batch
-from .control import ThreadControl, Work
 from .sizes import EMBED_MOST
+from .threads.control import ThreadControl, Work
 from .vocab import Vocabulary
 
 if TYPE_CHECKING:

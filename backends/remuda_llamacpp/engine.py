@@ -1,7 +1,7 @@
 """The llama.cpp engine: continuous batching over the low-level API.
 
-A step is one decode of one token for every sequence that is writing (`writer`), and then a stretch of prompt for one
-that is reading (`reader`). They are separate decodes on purpose:
+A step is one decode of one token for every sequence that is writing (`texts/writer`), and then a stretch of prompt for
+one that is reading (`texts/reader`). They are separate decodes on purpose:
 
 - An interrupt aborts the reading of one sequence, never another's token.
 - How long running streams wait for a prompt can be bounded, in time.
@@ -11,10 +11,10 @@ Each sequence has a cache stream of its own, a slot, as long as the whole contex
 unified cache instead would let sequences share cells. But on a CPU attention in it walks over the cells of all
 sequences for each of them, those that are only kept for later included, and a sequence's cells lie in the order in
 which they became free, which changes its sums. Slots keep what they held when a sequence ends, and a prompt that
-begins like one of them goes on from there (`reuse`).
+begins like one of them goes on from there (`texts/reuse`).
 
 Greedy texts of up to 512 tokens are the same, byte for byte, alone and in company, with a beginning that was reused and
-without, guessed ahead or not, wherever the matrix kernels treat each row by itself: see `attention`.
+without, guessed ahead or not, wherever the matrix kernels treat each row by itself: see `texts/attention`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from remuda.output import Constraint
 
 from . import _native, log
 from .batch import Batch
-from .choice import Choice
-from .constraint import Compiled, Guide, compile_constraint
-from .decoder import Decoder
 from .embedding import Embedder
-from .grammar import GrammarFailed, Grammars
-from .live import Live, lay_out
 from .load import Loaded, load
-from .reader import Reader, read
-from .reuse import Reuse
-from .sampler import Sampler
+from .sampling.choice import Choice
+from .sampling.constraint import Compiled, Guide, compile_constraint
+from .sampling.grammar import GrammarFailed, Grammars
+from .sampling.sampler import Sampler
+from .texts.decoder import Decoder
+from .texts.live import Live, lay_out
+from .texts.reader import Reader, read
+from .texts.reuse import Reuse
+from .texts.writer import Writer
 from .vocab import Vocabulary
-from .writer import Writer
 
 __all__ = ["LlamaEngine"]
 

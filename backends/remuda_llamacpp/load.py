@@ -14,18 +14,18 @@ from remuda.engine import LoadSpec
 from remuda.errors import LoadFailed, OutOfMemory
 
 from . import _native, log
-from .control import ladder
-from .draft_load import open_draft
-from .draft_model import DraftModel
+from .drafts.load import open_draft
+from .drafts.model import DraftModel
 from .embedding import has_pooling, pooling, shape
-from .fast import fast_weights
-from .repack import forget
 from .settings import Settings, read_settings
 from .sizes import DRAFT_MOST, EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU, model_guesses
-from .threads import available_cores
+from .threads.control import ladder
+from .threads.cores import available_cores
+from .weights.fast import fast_weights
+from .weights.repack import forget
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
-    from .media import Projector
+    from .images.media import Projector
 
 __all__ = ["Loaded", "load"]
 
@@ -151,7 +151,7 @@ def _model_params(spec: LoadSpec) -> Any:
 def _projector(spec: LoadSpec, model: _native.Model) -> Projector | None:
     if spec.projector is None:
         return None
-    from .media import open_projector
+    from .images.media import open_projector
 
     return open_projector(spec.projector, model, name=spec.name, gpu=_on_gpu(spec), threads=_threads(spec))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from llguidance import LLMatcher
 
-from remuda_llamacpp.completion import completion
+from remuda_llamacpp.sampling.completion import completion
 
 from .schemas import random_schema
 

@@ -14,7 +14,7 @@ from llguidance import LLMatcher
 
 from remuda import Constraint, Failed
 from remuda.errors import BadRequest
-from remuda_llamacpp.constraint import Guide
+from remuda_llamacpp.sampling.constraint import Guide
 
 from .schemas import random_schema
 

@@ -27,7 +27,7 @@ from two_cores import (
     serving,
 )  # fmt: skip
 
-from remuda_llamacpp.control import ThreadControl, Work, ladder
+from remuda_llamacpp.threads.control import ThreadControl, Work, ladder
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from remuda_llamacpp.control import ThreadControl, Work
+from remuda_llamacpp.threads.control import ThreadControl, Work
 
 
 def embed(control: ThreadControl, clock: list[int], batches: int, cost: Callable[[int], float]) -> list[int]:

@@ -17,7 +17,7 @@ from remuda.model import ModelEntry, parse_name
 from remuda.wire import Options
 from remuda_llamacpp import _native
 from remuda_llamacpp.engine import LlamaEngine
-from remuda_llamacpp.estimate import estimate
+from remuda_llamacpp.memory.estimate import estimate
 
 
 def spec(weights: Path, draft: Path | None, settings: dict[str, object] | None = None, **options: object) -> LoadSpec:

@@ -12,11 +12,11 @@ from tiny_memories import write_exact_llama
 
 from remuda import Constraint, LoadSpec, Piece, Sequence
 from remuda.wire import Options
-from remuda_llamacpp import draft_model
-from remuda_llamacpp.draft_model import DraftModel
+from remuda_llamacpp.drafts import model as draft_model
+from remuda_llamacpp.drafts.lookup import Lookup
+from remuda_llamacpp.drafts.model import DraftModel
+from remuda_llamacpp.drafts.payoff import Payoff
 from remuda_llamacpp.engine import LlamaEngine
-from remuda_llamacpp.lookup import Lookup
-from remuda_llamacpp.payoff import Payoff
 from remuda_llamacpp.sizes import DRAFT_STRETCH
 
 PROMPT = "hello, world. " * 4

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from remuda_llamacpp.acceptance import Acceptance
-from remuda_llamacpp.drafting import Drafter, Drafters, Source
+from remuda_llamacpp.drafts.acceptance import Acceptance
+from remuda_llamacpp.drafts.drafting import Drafter, Drafters, Source
 
 
 class Foretold(Source):

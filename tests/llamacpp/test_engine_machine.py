@@ -26,8 +26,9 @@ from tiny_engine import PLAIN, TinyEngine, letters
 from tiny_memories import write_exact_llama, write_tiny_hybrid, write_tiny_mamba, write_tiny_window
 
 from remuda import Constraint
-from remuda_llamacpp import _native, reuse, writer
-from remuda_llamacpp.payoff import Payoff
+from remuda_llamacpp import _native
+from remuda_llamacpp.drafts.payoff import Payoff
+from remuda_llamacpp.texts import reuse, writer
 
 pytestmark = pytest.mark.usefixtures("load")
 

@@ -16,9 +16,9 @@ from tiny_models import write_tiny_llama, write_tiny_vision
 from remuda.backend import EmbedJob, Estimate, GenerateJob, LoadWish
 from remuda.model import ModelEntry, parse_name
 from remuda.wire import Options
-from remuda_llamacpp.anatomy import Anatomy, Layer, read_anatomy
 from remuda_llamacpp.backend import LlamaCppBackend
-from remuda_llamacpp.estimate import estimate, plan, weigh
+from remuda_llamacpp.memory.anatomy import Anatomy, Layer, read_anatomy
+from remuda_llamacpp.memory.estimate import estimate, plan, weigh
 
 MIB = 2**20
 MOST = 2**62

@@ -21,11 +21,12 @@ from remuda.errors import LoadFailed
 from remuda.model import ModelEntry, parse_name
 from remuda.model.gguf import check_gguf
 from remuda.wire import Options
-from remuda_llamacpp import _native, fast, repack, slow
-from remuda_llamacpp.anatomy import read_anatomy
+from remuda_llamacpp import _native
 from remuda_llamacpp.engine import LlamaEngine
-from remuda_llamacpp.estimate import estimate
 from remuda_llamacpp.load import load
+from remuda_llamacpp.memory.anatomy import read_anatomy
+from remuda_llamacpp.memory.estimate import estimate
+from remuda_llamacpp.weights import fast, repack, slow
 
 MIB = 2**20
 Q4_1, Q5_1 = 3, 9

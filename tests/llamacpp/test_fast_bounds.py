@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda_llamacpp.fast import cut
+from remuda_llamacpp.weights.fast import cut
 
 
 def age(path: Path, seconds: float) -> None:

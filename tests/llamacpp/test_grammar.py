@@ -7,7 +7,7 @@ import pytest
 from gguf import GGUFWriter, TokenType
 
 from remuda_llamacpp import _native
-from remuda_llamacpp.grammar import Grammars
+from remuda_llamacpp.sampling.grammar import Grammars
 from remuda_llamacpp.vocab import Vocabulary
 
 # Closes, at the end of all tests, what llama-cpp-python opens when it is imported.

@@ -9,8 +9,8 @@ import pytest
 from llguidance import LLMatcher
 
 from remuda import Constraint
-from remuda_llamacpp.completion import rest_of_character
-from remuda_llamacpp.constraint import Guide
+from remuda_llamacpp.sampling.completion import rest_of_character
+from remuda_llamacpp.sampling.constraint import Guide
 
 JSON = LLMatcher.grammar_from_json_schema('{"type": "object"}')
 DIGITS = LLMatcher.grammar_from_regex("[0-9]{3}")

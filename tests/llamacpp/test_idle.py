@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda_llamacpp.idle import IdleCores
+from remuda_llamacpp.threads.idle import IdleCores
 
 HALF = 500_000_000
 

@@ -14,7 +14,8 @@ from viewer import EYES, A, B, Viewer, left_clean, picture
 from remuda.engine import Engine
 from remuda.errors import BadRequest, LoadFailed
 from remuda.wire.images import MAX_IMAGES
-from remuda_llamacpp import _mtmd, _native
+from remuda_llamacpp import _native
+from remuda_llamacpp.images import _mtmd
 
 MEDIA = Engine.MEDIA
 

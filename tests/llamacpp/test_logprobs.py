@@ -10,8 +10,8 @@ from llguidance import LLMatcher
 
 from remuda import Constraint
 from remuda_llamacpp import _native
-from remuda_llamacpp.logprobs import Logprobs
-from remuda_llamacpp.sampler import logits_of
+from remuda_llamacpp.sampling.logprobs import Logprobs
+from remuda_llamacpp.sampling.sampler import logits_of
 
 START = "The capital of France is"
 

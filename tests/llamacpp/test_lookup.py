@@ -7,7 +7,7 @@ from timeit import repeat
 from hypothesis import example, given, settings, strategies as st
 
 from remuda import Engine
-from remuda_llamacpp.lookup import Lookup
+from remuda_llamacpp.drafts.lookup import Lookup
 
 TEXTS = st.integers(1, 5).flatmap(lambda alphabet: st.lists(st.integers(0, alphabet), max_size=60))
 

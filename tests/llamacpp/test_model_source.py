@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from remuda_llamacpp.acceptance import Acceptance
-from remuda_llamacpp.control import ThreadControl, Work
-from remuda_llamacpp.drafting import Drafter
-from remuda_llamacpp.model_source import ModelSource
-from remuda_llamacpp.payoff import Payoff
+from remuda_llamacpp.drafts.acceptance import Acceptance
+from remuda_llamacpp.drafts.drafting import Drafter
+from remuda_llamacpp.drafts.model_source import ModelSource
+from remuda_llamacpp.drafts.payoff import Payoff
 from remuda_llamacpp.sizes import DRAFT_STRETCH
+from remuda_llamacpp.threads.control import ThreadControl, Work
 
 MS = 1_000_000
 STEP = 60 * MS

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from remuda_llamacpp.drafting import Drafter, Source
-from remuda_llamacpp.payoff import Payoff
+from remuda_llamacpp.drafts.drafting import Drafter, Source
+from remuda_llamacpp.drafts.payoff import Payoff
 
 ROWS = 32
 """The most that a decode has."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageOps
 
 from remuda.errors import BadRequest
-from remuda_llamacpp.pictures import ImageFile
+from remuda_llamacpp.images.pictures import ImageFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's own, about damaged notes beside a picture
 

@@ -10,8 +10,9 @@ import pytest
 from bad_gguf import LLAMA, RawTensor, make_gguf
 
 from remuda.model.gguf import TensorPlace, read_header
-from remuda_llamacpp import load as loading, repack
-from remuda_llamacpp.repack import forget, repacked
+from remuda_llamacpp import load as loading
+from remuda_llamacpp.weights import repack
+from remuda_llamacpp.weights.repack import forget, repacked
 
 Q4_0, Q8_0, F16 = 2, 8, 1
 

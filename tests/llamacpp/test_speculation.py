@@ -10,8 +10,8 @@ from tiny_memories import BOS, EOS, write_exact_llama, write_tiny_window
 
 from remuda import Constraint, Piece, Sequence
 from remuda.wire import Options
-from remuda_llamacpp import writer
-from remuda_llamacpp.payoff import Payoff
+from remuda_llamacpp.drafts.payoff import Payoff
+from remuda_llamacpp.texts import writer
 
 pytestmark = pytest.mark.usefixtures("load")
 

@@ -6,7 +6,7 @@ from itertools import chain, repeat
 
 from hypothesis import example, given, settings, strategies as st
 
-from remuda_llamacpp.attention import TILE, TILED, last_tile, stretch, tile_start
+from remuda_llamacpp.texts.attention import TILE, TILED, last_tile, stretch, tile_start
 
 LENGTHS = st.integers(1, 1500)
 ROOMY = st.integers(2 * TILE, 1500)

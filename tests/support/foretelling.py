@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tiny_memories import EOS
 
-from remuda_llamacpp.drafting import Source
+from remuda_llamacpp.drafts.drafting import Source
 
 __all__ = ["Oracle"]
 

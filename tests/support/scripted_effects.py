@@ -154,7 +154,7 @@ class Ranch:
 
     def empty(self) -> bool:
         """Nothing is left of any request."""
-        return not self.herd._leases and not self.herd._desk._seat_of and not self.herd._inbox
+        return not self.herd._leases and not self.herd._desk._seat_of
 
 
 @contextlib.asynccontextmanager

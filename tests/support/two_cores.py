@@ -9,7 +9,7 @@ from functools import cache
 from itertools import cycle, pairwise
 from typing import NamedTuple
 
-from remuda_llamacpp.control import ThreadControl, Work
+from remuda_llamacpp.threads.control import ThreadControl, Work
 
 __all__ = [
     "LOADS",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from remuda.output import TokenLogprob
 
-from .vocab import Vocabulary
+from ..vocab import Vocabulary
 
 __all__ = ["Logprobs"]
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from remuda.errors import EngineError
 
-from . import _native, log
-from .abort import AbortFlag
+from .. import _native, log
+from ..abort import AbortFlag
+from ..load import Loaded
+from ..threads.control import ThreadControl, Work
 from .attention import Attention
-from .control import ThreadControl, Work
-from .load import Loaded
 
 __all__ = ["ABORTED", "DONE", "NO_ROOM", "Decoder"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NewType
 
-from . import _native
+from .. import _native
 
 __all__ = ["Bitmap", "Chunk", "Chunks", "Context"]
 

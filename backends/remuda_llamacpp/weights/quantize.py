@@ -1,4 +1,4 @@
-"""Quantising, seen from the server: the work is done by a child process, `remuda_llamacpp.quantizer`."""
+"""Quantising, seen from the server: the work is done by a child process, `remuda_llamacpp.weights.quantizer`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from remuda.runner.process import Child
 
 __all__ = ["Order", "Progress", "quantize"]
 
-_MODULE = "remuda_llamacpp.quantizer"
+_MODULE = "remuda_llamacpp.weights.quantizer"
 
 
 class Order(Struct, frozen=True):

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from remuda.engine import Engine, Sequence
 from remuda.errors import BadRequest
 
-from . import _native
+from .. import _native
+from ..drafts.drafting import Drafters
+from ..sampling.choice import Choice
 from .attention import TILED, stretch
-from .choice import Choice
-from .drafting import Drafters
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
-    from .media import Chunk, Picture, Rows
+    from ..images.media import Chunk, Picture, Rows
 
 __all__ = ["Image", "Layout", "Live", "lay_out"]
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import _native
+from .. import _native
 
 __all__ = ["TILE", "TILED", "Attention", "last_tile", "stretch", "tile_start"]
 

@@ -16,7 +16,7 @@ from remuda.errors import LoadFailed
 from remuda.model.gguf import TensorPlace, check_gguf
 from remuda.model.gguf.layout import by_name
 
-from . import _native, log
+from .. import _native, log
 
 __all__ = ["rewrite"]
 

@@ -16,12 +16,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _native
+from .. import _native
+from ..load import Loaded
+from ..saved import Saved, SavedStates
+from ..slots import Place, Slots, Tokens, common
 from .attention import tile_start
 from .live import Live
-from .load import Loaded
-from .saved import Saved, SavedStates
-from .slots import Place, Slots, Tokens, common
 
 __all__ = ["Reuse"]
 

@@ -24,9 +24,10 @@ from remuda.engine import Engine, Media
 from remuda.errors import BadRequest, EngineError, LoadFailed
 from remuda.wire.images import MAX_IMAGES, MAX_PIXELS
 
-from . import _mtmd, _native, log
+from .. import _native, log
+from ..vocab import Vocabulary
+from . import _mtmd
 from .pictures import ImageFile
-from .vocab import Vocabulary
 
 __all__ = ["Chunk", "Picture", "Projector", "Rows", "open_projector"]
 

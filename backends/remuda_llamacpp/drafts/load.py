@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from remuda.errors import LoadFailed, OutOfMemory
 
-from . import _native, log
-from .draft_model import DraftModel
-from .sizes import DRAFT_STRETCH
-from .vocab import Vocabulary
+from .. import _native, log
+from ..sizes import DRAFT_STRETCH
+from ..vocab import Vocabulary
+from .model import DraftModel
 
 __all__ = ["open_draft"]
 

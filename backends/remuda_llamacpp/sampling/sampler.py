@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from remuda.engine import Sequence
 
-from . import _native
-from .vocab import Vocabulary
+from .. import _native
+from ..vocab import Vocabulary
 
 __all__ = ["Sampler", "logits_of"]
 

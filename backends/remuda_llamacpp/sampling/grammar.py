@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from remuda.errors import BadRequest
 
-from .vocab import Vocabulary
+from ..vocab import Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer

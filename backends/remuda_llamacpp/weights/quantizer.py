@@ -1,6 +1,6 @@
 """The child process that quantises one model after the other, until the server closes the socket.
 
-    python -P -m remuda_llamacpp.quantizer FD PARENT
+    python -P -m remuda_llamacpp.weights.quantizer FD PARENT
 
 Weights come from anywhere, and llama.cpp gives up the whole process over some of what may be wrong with them.
 """
@@ -19,9 +19,9 @@ from remuda.errors import RemudaError
 from remuda.runner.confine import confine
 from remuda.runner.frames import pack, receive
 
+from ..threads.cores import available_cores
 from .quantize import Order, Progress
 from .rewrite import rewrite
-from .threads import available_cores
 
 __all__ = ["main"]
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from remuda.errors import BadRequest
 from remuda.output import Constraint
 
+from ..vocab import Vocabulary
 from .completion import completion, rest_of_character
 from .grammar import SPACE, GrammarFailed, Grammars, Kinds, Matcher
-from .vocab import Vocabulary
 
 __all__ = ["Compiled", "Guide", "compile_constraint"]
 

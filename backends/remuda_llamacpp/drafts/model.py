@@ -14,13 +14,13 @@ import numpy as np
 
 from remuda.errors import EngineError
 
-from . import _native, log
+from .. import _native, log
+from ..batch import Batch
+from ..sampling.sampler import logits_of
+from ..sizes import DRAFT_STRETCH
+from ..slots import Tokens, common
+from ..vocab import Vocabulary
 from .acceptance import Acceptance
-from .batch import Batch
-from .sampler import logits_of
-from .sizes import DRAFT_STRETCH
-from .slots import Tokens, common
-from .vocab import Vocabulary
 
 __all__ = ["DraftModel"]
 

@@ -28,10 +28,10 @@ from typing import Final
 from remuda.errors import LoadFailed, without_paths
 from remuda.model.gguf import GGUFError, GGUFHeader, check_gguf
 
-from . import _native
+from .. import _native
+from ..saved.folder import make, remove
+from ..settings import Settings
 from .rewrite import rewrite
-from .saved.folder import make, remove
-from .settings import Settings
 from .slow import FAST, quickened, slow
 
 __all__ = ["cut", "fast_weights"]

@@ -24,11 +24,11 @@ from typing import Final
 from remuda.engine import Failed, PromptRead
 from remuda.errors import EngineError
 
-from .batch import Batch
-from .control import Work
+from ..batch import Batch
+from ..load import Loaded
+from ..threads.control import Work
 from .decoder import ABORTED, DONE, NO_ROOM, Decoder
 from .live import Image, Live
-from .load import Loaded
 from .reuse import Reuse
 
 __all__ = ["Reader", "read"]

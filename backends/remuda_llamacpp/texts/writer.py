@@ -1,9 +1,9 @@
 """The next token of every sequence whose prompt is read: one decode for all of them.
 
-A sequence that writes alone may have guesses at its next tokens decoded with it (`drafting`): from its own text, or by
-a draft model. They change no text: a guess counts where the sampler chooses just that token, and what follows the first
-wrong one is taken out of the cache again. Beside others there are none: drafts of different lengths would be cut into
-several micro-batches, and rows that others could fill bring more than guesses.
+A sequence that writes alone may have guesses at its next tokens decoded with it (`drafts/drafting`): from its own text,
+or by a draft model. They change no text: a guess counts where the sampler chooses just that token, and what follows the
+first wrong one is taken out of the cache again. Beside others there are none: drafts of different lengths would be cut
+into several micro-batches, and rows that others could fill bring more than guesses.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final
 
 from remuda.engine import Failed
 
-from . import _native
-from .batch import Batch
-from .control import Work
+from .. import _native
+from ..batch import Batch
+from ..drafts.drafting import Drafter, Drafters, Source
+from ..drafts.lookup import Lookup
+from ..drafts.model_source import ModelSource
+from ..drafts.payoff import Cost, Payoff
+from ..load import Loaded
+from ..threads.control import Work
 from .decoder import DONE, NO_ROOM, Decoder
-from .drafting import Drafter, Drafters, Source
 from .live import Live
-from .load import Loaded
-from .lookup import Lookup
-from .model_source import ModelSource
-from .payoff import Cost, Payoff
 from .reuse import Reuse
 
 __all__ = ["Writer"]

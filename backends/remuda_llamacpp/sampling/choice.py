@@ -6,12 +6,12 @@ import numpy as np
 
 from remuda.engine import Piece, Sequence
 
-from . import _native
+from .. import _native
+from ..vocab import Vocabulary
 from .constraint import Guide
 from .grammar import GrammarFailed
 from .logprobs import Logprobs
 from .sampler import Sampler, logits_of
-from .vocab import Vocabulary
 
 __all__ = ["Choice"]
 

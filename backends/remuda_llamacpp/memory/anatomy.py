@@ -16,8 +16,8 @@ from remuda.model.gguf import ArrayPlace, TensorPlace
 from remuda.model.gguf.layout import BOOL, INTEGERS
 from remuda.model.gguf.reader import Reader, opened
 
-from .repack import repacked
-from .slow import quickened
+from ..weights.repack import repacked
+from ..weights.slow import quickened
 
 __all__ = ["Anatomy", "Layer", "read_anatomy"]
 
@@ -54,7 +54,7 @@ class Anatomy(Struct, frozen=True, kw_only=True):
     weights: int
     """Of all tensors."""
     repacked: int
-    """Of the tensors that are in memory a second time, in another order (`remuda_llamacpp.repack`)."""
+    """Of the tensors that are in memory a second time, in another order (`weights/repack`)."""
     embedding: int
     """Of the token embeddings, which stay in system memory."""
     layers: tuple[Layer, ...]
@@ -76,7 +76,7 @@ class Anatomy(Struct, frozen=True, kw_only=True):
 def read_anatomy(path: Path, *, fast: bool = False) -> Anatomy | None:
     """None where the file does not say enough. Blocking: tens of milliseconds. Raises `GGUFError`.
 
-    With `fast`, of the weights as they are once the slow ones are written anew (`remuda_llamacpp.slow`).
+    With `fast`, of the weights as they are once the slow ones are written anew (`weights/slow`).
     """
     with opened(path) as reader:
         return _File(reader).anatomy(fast=fast)

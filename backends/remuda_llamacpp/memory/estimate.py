@@ -16,8 +16,7 @@ from remuda.model import ModelEntry
 from remuda.model.gguf import GGUFError, read_header
 from remuda.model.gguf.layout import by_name
 
-from .anatomy import Anatomy, read_anatomy
-from .sizes import (
+from ..sizes import (
     DRAFT_MOST,
     DRAFT_STRETCH,
     EMBED_MOST,
@@ -27,6 +26,7 @@ from .sizes import (
     STRETCH_GPU,
     model_guesses,
 )
+from .anatomy import Anatomy, read_anatomy
 
 __all__ = ["Plan", "estimate", "plan", "weigh"]
 

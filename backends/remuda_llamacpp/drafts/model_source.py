@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .draft_model import DraftModel
+from ..sizes import DRAFT_STRETCH
+from ..slots import Tokens
 from .drafting import Source
-from .sizes import DRAFT_STRETCH
-from .slots import Tokens
+from .model import DraftModel
 
 __all__ = ["ModelSource"]
 
