@@ -1,8 +1,9 @@
 """All models in memory, and all who wait for one: the scheduler's owner, and the one door through which models come
 and go.
 
-One task owns the scheduler (`desk`): requests and finished effects put inputs into its inbox, it hands them over one by
-one and has done what the scheduler then wants. Each effect is a task of its own that ends with one more input.
+Everything that happens is an input of the scheduler (`desk`), handed over in one turn: it hears the input, and what
+it then wants is begun. A turn never waits, so that there are no two at once, and a model that is free is granted before
+its request has let anybody else run. Each effect that takes time is a task of its own, which ends with one more input.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import itertools
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -92,9 +92,6 @@ class Herd:
         self._leases: dict[int, Lease] = {}
         self._farewells: dict[Key, list[asyncio.Future[None]]] = {}
         self._ids = itertools.count(1)
-        self._inbox: deque[_Input] = deque()
-        self._some = asyncio.Event()
-        self._owner: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
         self._alarm: Alarm | None = None
         self._closed = False
@@ -107,7 +104,7 @@ class Herd:
     def limits(self, limits: Limits) -> None:
         """Act from the next decision on; what is loaded stays."""
         self._desk.limits = limits
-        self._post(self._desk.tick)
+        self._turn(self._desk.tick)
 
     @asynccontextmanager
     async def use(self, asked: Asked) -> AsyncGenerator[Lease, None]:
@@ -127,12 +124,12 @@ class Herd:
             deadline=now + limits.queue_timeout if limits.queue_timeout else None,
         )
         lease = self._leases[ticket.id] = Lease(ticket, self._look)
-        self._post(partial(self._ask, asked.entry, asked.backend, ticket))
+        self._turn(partial(self._ask, asked.entry, asked.backend, ticket))
         try:
             yield lease
         finally:
             del self._leases[ticket.id]
-            self._post(partial(self._end, ticket, lease.done))
+            self._turn(partial(self._end, ticket, lease.done))
 
     async def leave(self, entry: ModelEntry, backend: str) -> None:
         """Unload now if idle, and return when it is gone; else let it leave as soon as it becomes idle.
@@ -140,12 +137,12 @@ class Herd:
         A quarantine ends, too.
         """
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._post(partial(self._leave, _key(entry, backend), gone))
+        self._turn(partial(self._leave, _key(entry, backend), gone))
         await gone
 
     def dismiss(self, name: ModelName) -> None:
         """There is no model of that name any more: what was loaded as it leaves as soon as it is idle."""
-        self._post(partial(self._dismiss, name, None))
+        self._turn(partial(self._dismiss, name, None))
 
     def residents(self) -> list[Resident]:
         """The models in memory, longest remaining first; without those that nobody can use any more."""
@@ -169,12 +166,8 @@ class Herd:
     async def close(self) -> None:
         """Unload all, at once. Whoever waits is told that the server is going; who has a model loses it."""
         self._closed = True
-        if self._owner is not None:
-            self._owner.cancel()
-            await asyncio.wait((self._owner,))
         if self._alarm is not None:
             self._alarm.cancel()
-        self._drain_inbox()
         self._desk.close()
         self._perform()
         for task in (*self._work, *self._watches.values()):
@@ -186,42 +179,23 @@ class Herd:
         for gone in itertools.chain.from_iterable(self._farewells.values()):
             _resolve(gone)
 
-    def _post(self, what: _Input) -> None:
-        self._inbox.append(what)
-        if self._closed:  # nobody owns the scheduler any more, and all that it still says is no
-            self._drain_inbox()
-            self._perform()
-        elif self._owner is None:
-            self._owner = asyncio.get_running_loop().create_task(self._own(), context=Context())
-        self._some.set()
-
-    async def _own(self) -> None:
-        while True:
-            self._drain_inbox()
-            self._perform()
-            if not self._inbox:
-                self._some.clear()
-                self._set_alarm()
-                await self._some.wait()
-
-    def _drain_inbox(self) -> None:
-        while self._inbox:
-            what = self._inbox.popleft()
-            try:
-                what(self._clock.now())
-            except Exception:
-                _log.exception("the scheduler failed at an input")
+    def _turn(self, what: _Input) -> None:
+        try:
+            what(self._clock.now())
+        except Exception:
+            _log.exception("the scheduler failed at an input")
+        self._perform()
+        if not self._closed:
+            self._set_alarm()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         when = self._desk.deadline(self._clock.now())
         finite = when is not None and not math.isinf(when)
-        self._alarm = self._clock.call_at(when, lambda: self._post(self._desk.tick)) if finite and when else None
+        self._alarm = self._clock.call_at(when, lambda: self._turn(self._desk.tick)) if finite and when else None
 
     def _ask(self, entry: ModelEntry, backend: str, ticket: Ticket, now: float) -> None:
-        if ticket.id not in self._leases:
-            return  # it left before it was heard
         key = _key(entry, backend)
         seat = self._desk.seats.get(key)
         if seat is None or not seat.takes_memory:
@@ -283,7 +257,7 @@ class Herd:
         if self._closed:
             work.close()
             return
-        task = asyncio.get_running_loop().create_task(work)
+        task = _task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
@@ -293,7 +267,7 @@ class Herd:
             room = await self._do.weigh(*self._homes[weigh.key], weigh.wish)
         except _ANYTHING as error:
             self._survive("what a model needs could not be found out", error)
-        self._post(lambda now: self._desk.weighed(now, weigh, room))
+        self._turn(lambda now: self._desk.weighed(now, weigh, room))
 
     async def _load(self, key: Key, wish: LoadWish) -> None:
         entry, backend = self._homes[key]
@@ -313,13 +287,13 @@ class Herd:
             size = (await model.stats()).size
         except _ANYTHING as error:
             self._survive(f"{entry.name} does not say what it holds", error)
-        self._watches[key] = asyncio.get_running_loop().create_task(self._watch(key, model))
+        self._watches[key] = _task(self._watch(key, model))
         _log.info("%s loaded in %.2f s, context %d", entry.name, self._clock.now() - began, model.context)
-        self._post(lambda now: self._desk.loaded(now, key, model.context, model.parallel, size))
+        self._turn(lambda now: self._desk.loaded(now, key, model.context, model.parallel, size))
 
     def _load_failed(self, key: Key, error: RemudaError) -> None:
         counts = not isinstance(error, EngineMissing)
-        self._post(lambda now: self._desk.load_failed(now, key, error, counts=counts))
+        self._turn(lambda now: self._desk.load_failed(now, key, error, counts=counts))
 
     async def _watch(self, key: Key, model: LoadedModel) -> None:
         try:
@@ -327,7 +301,7 @@ class Herd:
         except Exception:
             _log.exception("%s cannot be watched any more", self._homes[key][0].name)
         else:
-            self._post(lambda now: self._desk.died(now, key, words))
+            self._turn(lambda now: self._desk.died(now, key, words))
 
     async def _unload(self, key: Key) -> None:
         if (model := self._models.get(key)) is not None:
@@ -344,7 +318,7 @@ class Herd:
             for one in self._farewells.pop(key, ()):
                 _resolve(one)
 
-        self._post(gone)
+        self._turn(gone)
 
     def _keep_alive(self, seat: Seat) -> float:
         try:
@@ -384,6 +358,11 @@ class Herd:
 def _key(entry: ModelEntry, backend: str) -> Key:
     """Two names for the same weights, projector, adapters and draft model share one."""
     return backend, entry.weights, entry.projector, entry.adapters, entry.draft
+
+
+def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Knows nothing of the request in whose turn it began: others may need what it does."""
+    return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 def _resolve(gone: asyncio.Future[None]) -> None:

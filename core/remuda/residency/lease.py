@@ -41,12 +41,11 @@ class Lease:
 
     async def model(self) -> LoadedModel:
         """The model, once it is loaded and it is this request's turn. Raises whatever keeps it from that."""
-        return await asyncio.shield(self._granted)
+        return self._granted.result() if self._granted.done() else await asyncio.shield(self._granted)
 
     async def waiting(self) -> AsyncGenerator[Wait, None]:
         """How the wait goes on: at once, and at each change; ends when it is over, well or badly."""
         told: Wait | None = None
-        await asyncio.sleep(0)  # until the request has been heard
         while not self._granted.done():
             wait = self._look(self.ticket)
             if wait is not None and wait != told:
