@@ -147,7 +147,7 @@ async def test_a_prompt_that_takes_long_to_tokenize_holds_nobody_up(load: Loader
     async with aclosing(model.generate(job("h"))) as stream:
         await anext(stream)
         asked = asyncio.create_task(model.tokenize("h" * 500))
-        long = asyncio.create_task(read(model.generate(job("h" * 1000))))
+        long = asyncio.create_task(read(model.generate(job("h" * 10_000))))
         while (await model.stats()).waiting == 0:
             pass
         for _ in range(10):

@@ -3,7 +3,8 @@
 One thread reads frames. It passes a cancellation on to the engine at once, so that a long step can be cut short, and
 it ends the process when the socket closes, whatever the engine is doing then. A second thread tokenizes, which for ten
 million characters takes many seconds, and no running stream may wait for it: it makes requests into sessions, and
-questions for tokens into answers.
+questions for tokens into answers. A short prompt is a session before a thread is awake: where none waits, the first
+thread makes it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["Arrival", "Intake", "answer_tokens"]
 Arrival = Session | EmbedSession | SeqFailed | Answer | Cancel | Ask | Beat
 """What the engine's thread is given."""
 
+_SHORT = 1024
+"""Characters of a prompt that are tokenized in a fraction of a millisecond."""
 _CLOSE_SECONDS = 0.5
 """How long an engine may take to close before the process ends without it."""
 
@@ -73,8 +76,12 @@ class Intake:
     def _take(self, message: Down) -> None:
         if isinstance(message, (Submit, Embed)):
             with self._lock:
+                alone = not self._untaken
                 self._untaken.add(message.id)
-            self._texts.put(message)
+            if alone and self._engine is not None and _is_short(message):
+                self._deliver(message.id, self._session(message, self._engine))
+            else:
+                self._texts.put(message)
         elif isinstance(message, Cancel):
             with self._lock:
                 untaken = message.id in self._untaken
@@ -116,6 +123,14 @@ class Intake:
             if id in self._untaken:
                 self._untaken.discard(id)
                 self.inbox.put(arrival)
+
+
+def _is_short(asked: Submit | Embed) -> bool:
+    """Whether next to no time passes until a session is made of it."""
+    if isinstance(asked, Embed):
+        return False
+    job = asked.job
+    return len(job.prompt) <= _SHORT and not job.images and job.constraint is None
 
 
 def answer_tokens(ask: Ask, engine: Engine) -> Answer:

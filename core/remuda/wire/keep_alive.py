@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from ..errors import BadRequest
@@ -33,6 +34,7 @@ def parse_keep_alive(value: Any) -> float | None:
     return math.inf if seconds < 0 or seconds > LONGEST else seconds
 
 
+@lru_cache(maxsize=64)
 def _duration(text: str) -> float:
     stripped = text.strip()
     sign = -1.0 if stripped.startswith("-") else 1.0
