@@ -129,7 +129,7 @@ class LlamaEngine(Engine):
             quiet = len(writing) == len(self._live)
             for live, row in self._texts.writer.step(writing, quiet=quiet):
                 self._choose(live, row, events)
-        for live, row in self._texts.reader.step(self._live, self._texts.writer.pace if writing else 0):
+        for live, row in self._texts.reader.step(self._live, self._texts.writer.room if writing else 0):
             if not isinstance(row, Failed):
                 events.append(read(live))
             self._choose(live, row, events)

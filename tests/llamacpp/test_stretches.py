@@ -104,3 +104,9 @@ def test_up_to_512_tokens_nothing_is_in_tiles():
     assert last_tile(TILED + TILE) == 0
     assert last_tile(TILED + TILE + 1) == TILED + TILE
     assert not any(paths(TILED + TILE, 0, repeat(1500)))
+
+
+@given(LENGTHS, st.integers(1, 300))
+def test_no_more_stretches_than_the_limit_asks_for(length, most):
+    """But for one at the beginning of the tiles, one before the last of them and one at their end."""
+    assert len(read(length, 0, repeat(most))) <= -(-length // most) + 3

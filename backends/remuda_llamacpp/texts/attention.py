@@ -65,6 +65,6 @@ def stretch(held: int, length: int, most: int) -> tuple[int, bool]:
         left = (TILED if held < end else length) - held
         return min(left, most), False
     left = end - held
-    # What remains of the tiles must not be less than one.
-    count = left if left <= most else min(most, max(left - TILE, 1))
+    # What remains of the tiles must not be less than one, for as long as there is one.
+    count = min(most, left - TILE if most < left > TILE else left)
     return count, count >= TILE

@@ -6,8 +6,8 @@ it over.
 
 How much: a stretch of fixed length; where nobody writes, several prompts that fit into one together. Where streams
 write they wait for each stretch. A short prompt is over at once, and whoever has read it writes with the others, so it
-is not cut any smaller. A long one would hold them up for long: its stretches take no more time than two of their own
-steps. How many tokens that are follows from what the last stretch took.
+is not cut any smaller. A long one would hold them up for long: its stretches take what their own step leaves of a
+bounded time. How many tokens that are follows from what the last stretch took.
 
 Prompts that come together are read one after the other. Whoever is first would write its next tokens alone, and a row
 in a decode of its own takes twice the time that it takes among others: so it waits for some of the rest.
@@ -35,8 +35,6 @@ __all__ = ["Reader", "read"]
 
 _LONG: Final = 256
 """Tokens that are to be read when a prompt is begun; a longer one is long."""
-_STEPS: Final = 2
-"""Steps of the writing streams that a stretch of a long prompt may take."""
 _GATHER: Final = 3
 """Stretches that somebody who has just begun to write waits for others to be read."""
 _FIRST: Final = 8
@@ -52,10 +50,10 @@ class Reader:
         self.computed = self.cached = 0
         """Prompt tokens so far: read, and taken over."""
 
-    def step(self, lives: dict[int, Live], pace: int) -> Generator[tuple[Live, int | Failed], None, None]:
+    def step(self, lives: dict[int, Live], room_ns: int) -> Generator[tuple[Live, int | Failed], None, None]:
         """Read a stretch. Yields whose prompt is read now with the row of its last token, or what went wrong with whom.
 
-        `pace`: nanoseconds of a step of those that write; 0 if none does.
+        `room_ns`: nanoseconds that those who write can spare for one of a long prompt; 0 if nobody writes.
         """
         self._turn += 1
         room = self._loaded.most
@@ -66,7 +64,7 @@ class Reader:
                 if failed := self._encode(live, image):
                     yield live, failed
                 return
-            count, apart = live.stretch(self._most(live, pace))
+            count, apart = live.stretch(self._most(live, room_ns))
             # Only an image that may not be cut is longer than all the room: it gets a step of its own.
             if count > room and room < self._loaded.most:
                 return
@@ -78,7 +76,7 @@ class Reader:
             elif not live.unread:
                 yield live, count - 1
             room -= count
-            if pace or room <= 0:
+            if room_ns or room <= 0:
                 return
 
     def gathers(self, writing: ListOf[Live], lives: dict[int, Live]) -> bool:
@@ -106,15 +104,14 @@ class Reader:
         self.cached += live.cached
         live.long = live.unread > _LONG
 
-    def _most(self, live: Live, pace: int) -> int:
+    def _most(self, live: Live, room_ns: int) -> int:
         """How many tokens to read at once."""
-        if not pace or not live.long:
+        if not room_ns or not live.long:
             return self._loaded.most if live.unread <= self._loaded.most else self._loaded.stretch
-        time = _STEPS * pace
         if not live.row_time:
             expected = self._decoder.control.expect(Work.PREFILL, _FIRST)
-            live.row_time = expected / _FIRST if expected else time / _FIRST
-        return max(1, min(int(time / live.row_time), self._loaded.stretch))
+            live.row_time = (expected or room_ns) / _FIRST
+        return max(1, min(int(room_ns / live.row_time), self._loaded.stretch))
 
     def _read(self, live: Live, count: int, apart: bool) -> int:
         live.started = live.started or time.perf_counter_ns()

@@ -27,7 +27,8 @@ from .reuse import Reuse
 
 __all__ = ["Writer"]
 
-_SMOOTH: Final = 4
+_GAP: Final = 2.5
+"""Steps, the step itself included, after which those who write shall have their next tokens while a prompt is read."""
 
 
 class Writer:
@@ -39,7 +40,9 @@ class Writer:
         self._payoff = Payoff(loaded.outputs) if loaded.settings.draft and not reuse.whole else None
         self._model = loaded.draft
         self.pace = 0
-        """Nanoseconds of a step, of late."""
+        """Nanoseconds that a step of those who wrote last is expected to take."""
+        self.room = 0
+        """Nanoseconds until they want the next one, at least 1."""
         self.drafted = self.accepted = 0
         """Tokens so far."""
 
@@ -70,9 +73,9 @@ class Writer:
         positions = [*(live.position for live in lives), *behind]
         batch = self._batch.next_tokens(tokens, positions, [*slots, *slots[:1] * len(draft)])
         result = self._decoder.write(batch, len(tokens), alone=not draft and _any_alone(slots))
-        if not draft:
-            spent = self._decoder.spent
-            self.pace = (self.pace * (_SMOOTH - 1) + spent) // _SMOOTH if self.pace else spent
+        spent = self._decoder.spent
+        self.pace = int(self._decoder.control.expect(Work.DECODE, len(lives)) or spent)
+        self.room = max(1, int(_GAP * self.pace) - spent)
         return result
 
     def _accept(self, live: Live, draft: ListOf[int]) -> Generator[tuple[Live, int], None, None]:
