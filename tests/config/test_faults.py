@@ -33,6 +33,7 @@ BOUNDS = [
     ("residency.stall_timeout", "0.0", "0.1 to 86400"),
     ("residency.quarantine", "-1.0", "0 to 86400"),
     ("residency.runner_memory", "-1", "0 to"),
+    ("residency.runner_nice", "-21", "-20 to 19"),
 ]
 
 

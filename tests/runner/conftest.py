@@ -19,7 +19,7 @@ Loader = Callable[..., Awaitable[RunnerModel]]
 async def load(tmp_path: Path, no_blocking: None) -> AsyncGenerator[Loader, None]:
     """`await load(Script(...), context=, parallel=)`: a running scripted model, unloaded at the end.
 
-    Further arguments become attributes of the backend: `stall_timeout`, `load_timeout`, `runner_memory`.
+    Further arguments become attributes of the backend: `stall_timeout`, `load_timeout`, `runner_memory`, `runner_nice`.
     """
     models: list[RunnerModel] = []
 

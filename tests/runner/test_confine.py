@@ -17,8 +17,9 @@ from remuda.backend import LoadWish
 from remuda.model import ModelEntry, parse_name
 from remuda.runner import RunnerModel, seccomp
 from remuda.runner.worker import Worker
+from remuda.testing.scripted import Script
 
-from .conftest import job, read
+from .conftest import Loader, job, read
 
 pytestmark = [
     pytest.mark.anyio,
@@ -53,6 +54,12 @@ def told(pid: int | str, what: str) -> str:
 
 async def attempt(model: RunnerModel, what: str) -> str:
     return (await read(model.generate(job(what))))[0]
+
+
+async def test_the_thread_of_the_engine_is_as_nice_as_it_was_told(load: Loader) -> None:
+    model = await load(Script(), runner_nice=3)
+    pid = str(model.pid)
+    assert os.getpriority(os.PRIO_PROCESS, int(pid)) == os.getpriority(os.PRIO_PROCESS, 0) + 3
 
 
 async def test_a_socket_that_leads_out_cannot_be_made(model: RunnerModel) -> None:

@@ -16,6 +16,7 @@ from remuda.backend import LoadWish
 from remuda.errors import EngineMissing, LoadFailed, OutOfMemory, RunnerDied
 from remuda.model import ModelEntry, parse_name
 from remuda.runner import EngineBackend, on_load_progress
+from remuda.runner.confine import be_nice
 from remuda.runner.frames import failure
 from remuda.testing.scripted import Script, ScriptedBackend, write_script
 
@@ -44,6 +45,15 @@ async def test_a_load_for_which_there_is_no_memory(load: Loader, script: Script,
 async def test_a_bound_that_is_too_low_to_load_anything_is_a_want_of_memory(load: Loader, memory: int) -> None:
     with pytest.raises(OutOfMemory):
         await load(Script(), runner_memory=memory * 2**20)
+
+
+async def test_niceness_that_is_not_allowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", forbidden)
+    with pytest.raises(LoadFailed, match=r"residency\.runner_nice is -5, .* not allow .* CAP_SYS_NICE"):
+        be_nice(-5)
 
 
 @pytest.mark.parametrize("fault", ["abort", "raise"])

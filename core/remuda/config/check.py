@@ -36,6 +36,7 @@ _BOUNDS: Final[dict[tuple[str, str], tuple[float, float]]] = {
     ("residency", "stall_timeout"): (0.1, 86400),
     ("residency", "quarantine"): (0, 86400),
     ("residency", "runner_memory"): (0, 2**50),
+    ("residency", "runner_nice"): (-20, 19),
     ("remote", "attempts"): (1, 100),
     ("remote", "hedge"): (0, 3600),
     ("remote", "probe_interval"): (0.1, 86400),

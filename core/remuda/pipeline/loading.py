@@ -108,7 +108,7 @@ class Loading(Effects):
         if isinstance(backend, EngineBackend):
             backend.stall_timeout = residency.stall_timeout
             backend.load_timeout = self.config.load_timeout
-            backend.runner_memory = residency.runner_memory
+            backend.runner_memory, backend.runner_nice = residency.runner_memory, residency.runner_nice
         if isinstance(backend, Measures):
             backend.gpu_overhead = residency.gpu_overhead
 

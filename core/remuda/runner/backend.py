@@ -38,6 +38,8 @@ class EngineBackend(Backend):
     """Seconds that a load may go on without getting further."""
     runner_memory: int = 0
     """Bytes of address space that the process of a model loaded from now on may have; 0 is no bound."""
+    runner_nice: int = 0
+    """Niceness of such a process above this one's own."""
 
     async def load(self, model: ModelEntry, wish: LoadWish) -> RunnerModel:
         spec = LoadSpec(
@@ -52,7 +54,7 @@ class EngineBackend(Backend):
             settings=self.settings,
         )
         return await RunnerModel.start(
-            Load(self.engine, spec, self.hint, memory=self.runner_memory),
+            Load(self.engine, spec, self.hint, memory=self.runner_memory, nice=self.runner_nice),
             self.environment,
             stall_timeout=lambda: self.stall_timeout,
             load_timeout=lambda: self.load_timeout,

@@ -9,9 +9,10 @@ import sys
 from contextlib import suppress
 from typing import Final
 
+from ..errors import LoadFailed
 from .seccomp import forbid_network
 
-__all__ = ["confine", "die_with_parent", "limit_memory"]
+__all__ = ["be_nice", "confine", "die_with_parent", "limit_memory"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -20,7 +21,7 @@ _EXPENDABLE: Final = 500
 
 
 def confine(parent: int) -> str:
-    """All that is below but for a limit of memory, which differs: to be called first of all.
+    """All that is below and the same for each: to be called first of all.
 
     The process ends with `parent`, gains no privileges, leaves no core dumps, is the first to go when memory runs out,
     and has no network. The latter is a matter of the kernel: empty, or why it is not so.
@@ -54,6 +55,20 @@ def limit_memory(size: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def be_nice(more: int) -> None:
+    """Give way to other programs, or with a number below 0 let them give way: this thread and those that it starts.
+
+    Raises `LoadFailed` where that is not allowed.
+    """
+    try:
+        os.nice(more)
+    except OSError:
+        words = (
+            f"residency.runner_nice is {more}, which the system does not allow this server: it wants CAP_SYS_NICE or"
+        )
+        raise LoadFailed(f"{words} a higher RLIMIT_NICE; 0 and more are always allowed") from None
 
 
 def _leave_no_core() -> None:

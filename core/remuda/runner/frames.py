@@ -71,6 +71,8 @@ class Load(Struct, frozen=True, tag="load"):
     """Seconds of silence while it works after which the runner says that it is alive."""
     memory: int = 0
     """Bytes of address space that it may have; 0 is no bound."""
+    nice: int = 0
+    """Niceness above the server's own."""
 
 
 class Submit(Struct, frozen=True, tag="submit"):

@@ -21,7 +21,7 @@ from typing import cast
 from ..backend import ModelStats
 from ..engine import Ended, Engine, Event, Piece, PromptRead
 from ..errors import LoadFailed, OutOfMemory, RemudaError, without_paths
-from .confine import confine, limit_memory
+from .confine import be_nice, confine, limit_memory
 from .embedding import EmbedQueue, EmbedSession
 from .frames import (
     Answer,
@@ -81,6 +81,7 @@ class Host:
         if load.memory:
             limit_memory(load.memory)
         try:
+            be_nice(load.nice)
             engine = self._make(load)
         except ImportError as error:
             if _NOT_MAPPED in str(error):
