@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from remuda_llamacpp.weights.fast import cut
+from remuda_llamacpp.cache_folder import cut
+from remuda_llamacpp.weights.fast import FASTER
 
 
 def age(path: Path, seconds: float) -> None:
@@ -28,7 +29,7 @@ def three(tmp_path):
 
 def test_what_was_used_longest_ago_goes_first(three, tmp_path):
     for most_bytes, most_age, left in ((3000, 1000, 3), (2999, 1000, 2), (3000, 150, 1), (0, 150, 0)):
-        cut(tmp_path, most_bytes, most_age)
+        cut(tmp_path, FASTER, most_bytes, most_age)
         assert sorted(tmp_path.iterdir()) == three[:left]
 
 
@@ -40,10 +41,10 @@ def test_strange_files_stay_and_forgotten_temporaries_go(three, tmp_path):
         age(path, 9000)
     os.utime(young)
     age(done, 1)  # and as old as its source already
-    cut(tmp_path, 0, 1)
+    cut(tmp_path, FASTER, 0, 1)
     assert sorted(tmp_path.iterdir()) == sorted([*strange, young, done])
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
-        cut(tmp_path / "none", 0, 1)
+        cut(tmp_path / "none", FASTER, 0, 1)

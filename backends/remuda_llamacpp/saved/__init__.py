@@ -3,7 +3,6 @@
 - `states`: what the engine asks: which state shares the longest prefix with these tokens, its bytes, a new one.
 - `index`: in memory, which tokens the stored states hold; follows the folder.
 - `writer`: the thread that writes, so that no step of the engine waits for a disk.
-- `folder`: the bounds of size and age, over all files.
 - `file`: one state: name, header, tokens, bytes.
 
 Everything here is a cache. Runner processes of several models, even of several servers, share one folder without a

@@ -35,11 +35,12 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from ..cache_folder import Kind
+
 __all__ = [
+    "STATES",
     "Damaged",
     "Header",
-    "is_state",
-    "is_temporary",
     "model_hash",
     "model_prefix",
     "name_of",
@@ -48,14 +49,19 @@ __all__ = [
     "read_state",
     "read_tokens",
     "size_of",
+    "touch",
     "write_state",
 ]
 
 _VERSION: Final = 1
 _START: Final = struct.Struct("<8sHH")
 _MAGIC: Final = b"rmdstate"
-_STATE: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.state")
-_TEMPORARY: Final = re.compile(r"[0-9a-f]{24}\.state-tmp")
+STATES: Final = Kind(
+    kept=re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}\.state"),
+    temporary=re.compile(r"[0-9a-f]{24}\.state-tmp"),
+    used=lambda found: found.st_mtime_ns,
+)
+"""Of all models."""
 _HASH_BYTES: Final = 16
 
 
@@ -98,12 +104,15 @@ def name_of(model: bytes, namespace: bytes, packed: bytes) -> str:
     return f"{model_prefix(model)}{_hash(model + namespace + packed).hex()}.state"
 
 
-def is_state(name: str) -> bool:
-    return _STATE.fullmatch(name) is not None
-
-
-def is_temporary(name: str) -> bool:
-    return _TEMPORARY.fullmatch(name) is not None
+def touch(path: Path) -> bool:
+    """Note that it is used now. Whether it is there."""
+    try:
+        os.utime(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:  # it goes a little sooner than it should
+        return True
+    return True
 
 
 def size_of(packed: bytes, state: int) -> int:

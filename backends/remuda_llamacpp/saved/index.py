@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from .file import Damaged, is_state, model_prefix, read_tokens
-from .folder import remove
+from ..cache_folder import remove
+from .file import STATES, Damaged, model_prefix, read_tokens
 
 __all__ = ["Index"]
 
@@ -55,7 +55,7 @@ class Index:
         for name in self._known.keys() - names:
             self.drop(name)
         for name in names - self._known.keys():
-            if is_state(name):
+            if STATES.kept.fullmatch(name):
                 self._add(name)
 
     def longest(self, namespace: bytes, packed: bytes) -> tuple[str, int, int] | None:

@@ -16,8 +16,19 @@ from numpy.typing import NDArray
 
 from remuda.errors import without_paths
 
-from .file import Damaged, model_hash, name_of, namespace_hash, pack, read_state, size_of, write_state
-from .folder import cut, make, remove, touch
+from ..cache_folder import cut, make, remove
+from .file import (
+    STATES,
+    Damaged,
+    model_hash,
+    name_of,
+    namespace_hash,
+    pack,
+    read_state,
+    size_of,
+    touch,
+    write_state,
+)
 from .index import Index
 from .writer import Job, Writer
 
@@ -54,7 +65,7 @@ class SavedStates:
         self._told: set[str] = set()
         try:
             make(folder)
-            cut(folder, most_bytes, most_age)
+            cut(folder, STATES, most_bytes, most_age)
         except OSError as error:
             self._tell("saved states cannot be kept", error)
         self._refresh()
@@ -145,7 +156,7 @@ class SavedStates:
             write_state(self._folder / job.name, self._model, job.namespace, job.packed, job.state)
             for name in job.replaces:
                 remove(self._folder / name)
-            cut(self._folder, self._most_bytes, self._most_age)
+            cut(self._folder, STATES, self._most_bytes, self._most_age)
         except Exception as error:  # the thread goes on: the next one may fit
             self._tell("a state could not be saved", error)
 

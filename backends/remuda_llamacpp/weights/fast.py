@@ -29,18 +29,19 @@ from remuda.errors import LoadFailed, without_paths
 from remuda.model.gguf import GGUFError, GGUFHeader, check_gguf
 
 from .. import _native
-from ..saved.folder import make, remove
+from ..cache_folder import Kind, cut, make, remove
 from ..settings import Settings
 from .rewrite import rewrite
 from .slow import FAST, quickened, slow
 
-__all__ = ["cut", "fast_weights"]
+__all__ = ["FASTER", "fast_weights"]
 
 _log = logging.getLogger("remuda_llamacpp")
-_KEPT: Final = re.compile(r"[0-9a-f]{32}\.fast\.gguf")
-_TEMPORARY: Final = re.compile(r"[0-9a-f]{24}\.fast\.gguf-tmp")
-_FORGOTTEN: Final = 3600.0
-"""Seconds after which a temporary file that nobody has written to is one that somebody died over."""
+FASTER: Final = Kind(
+    kept=re.compile(r"[0-9a-f]{32}\.fast\.gguf"),
+    temporary=re.compile(r"[0-9a-f]{24}\.fast\.gguf-tmp"),
+    used=lambda found: found.st_atime_ns,
+)
 _DAY: Final = 86_400.0
 
 
@@ -62,7 +63,7 @@ def _found_or_made(source: Path, settings: Settings, threads: int, progress: Cal
     found = source.stat()
     target = folder / _name(source, found)
     with suppress(FileNotFoundError):
-        cut(folder, most, age)
+        cut(folder, FASTER, most, age)
     if _is_whole(target):
         _touch(target)
         return target
@@ -85,27 +86,6 @@ def _found_or_made(source: Path, settings: Settings, threads: int, progress: Cal
             temporary.unlink()
         raise
     return target
-
-
-def cut(folder: Path, most_bytes: int, most_age: float) -> None:
-    """Down to the bounds, in bytes and in seconds: what was used longest ago goes first, and what is not ours stays.
-
-    Raises `OSError` if the folder can't be listed.
-    """
-    now = time.time()
-    kept: list[tuple[int, Path, int]] = []
-    for path in list(folder.iterdir()):
-        with suppress(FileNotFoundError):  # somebody else has removed it
-            found = path.lstat()
-            if _TEMPORARY.fullmatch(path.name):
-                if now - max(found.st_mtime, found.st_atime) > _FORGOTTEN:  # it takes its source's age at the end
-                    remove(path)
-            elif _KEPT.fullmatch(path.name) and not (now - found.st_atime > most_age and remove(path)):
-                kept.append((found.st_atime_ns, path, found.st_size))
-    excess = sum(size for _, _, size in kept) - most_bytes
-    for _, path, size in sorted(kept):
-        if excess > 0 and remove(path):
-            excess -= size
 
 
 def _name(source: Path, found: os.stat_result) -> str:
@@ -135,7 +115,7 @@ def _touch(path: Path) -> None:
 def _make_room(folder: Path, size: int, most: int, age: float) -> None:
     if size > most:
         raise LoadFailed(f"in that form they take {size} bytes, more than weights_bytes ({most})")
-    cut(folder, most - size, age)
+    cut(folder, FASTER, most - size, age)
     free = shutil.disk_usage(folder).free
     if size > free:
         raise LoadFailed(f"in that form they take {size} bytes, and {free} are free where weights_folder is")
