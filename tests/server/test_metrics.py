@@ -116,9 +116,9 @@ def test_models_and_queues_while_they_work(make_library: Make, tmp_path: Path) -
         assert written > 0
         while read(rig.http)[f"remuda_engine_pieces_total{{{mine}}}"] == written:
             pass
+    _until(rig.http, f'remuda_requests_total{{{KIND},status="499"}}', 2)
     samples = _until(rig.http, f'remuda_engine{{{mine},name="cells_live"}}', 0)
     assert samples[f"remuda_queue_length{{{mine}}}"] == 0
-    assert samples[f'remuda_requests_total{{{KIND},status="499"}}'] == 2
 
 
 def test_nobody_makes_series_by_asking(library: LibraryRig) -> None:
