@@ -117,7 +117,7 @@ def _fault(parts: list[dict[str, Any]], body: dict[str, Any]) -> str:
         return "an error"
     if ends != [len(parts) - 1]:
         return f"{len(parts)} parts, of which those at {ends} say that they are the last"
-    if parts[-1]["done_reason"] not in {"stop", "length"}:
+    if parts[-1]["done_reason"] not in {"stop", "length", "repeat"}:  # small models repeat themselves
         return f"it ended with {parts[-1]['done_reason']}"
     if parts[-1].get("eval_count", 0) > body["options"]["num_predict"]:
         return "more tokens than were asked for"
