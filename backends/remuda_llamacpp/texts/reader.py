@@ -81,13 +81,16 @@ class Reader:
 
     def gathers(self, writing: ListOf[Live], lives: dict[int, Live]) -> bool:
         """Whether those that are `writing` had better wait a moment: they have only begun, and others are about to."""
-        readers = [live for live in lives.values() if live.token < 0 and not self._decoder.doomed(live.id)]
+        readers = self._readers(lives)
         new = not any(live.output for live in writing) and not any(live.unread > _LONG for live in readers)
         self._gathered = self._gathered + 1 if new and readers else 0
         return 0 < self._gathered <= _GATHER
 
+    def _readers(self, lives: dict[int, Live]) -> list[Live]:
+        return [live for live in lives.values() if live.token < 0 and not self._decoder.doomed(live.id)]
+
     def _next(self, lives: dict[int, Live]) -> Live | None:
-        readers = [live for live in lives.values() if live.token < 0 and not self._decoder.doomed(live.id)]
+        readers = self._readers(lives)
         if len(readers) > 1:
             # Never all of them: whoever is read already waits for nobody.
             begun = [live for live in readers if live.slot >= 0]
