@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
@@ -22,9 +23,10 @@ async def load(tmp_path: Path, no_blocking: None) -> AsyncGenerator[Loader, None
     Further arguments become attributes of the backend: `stall_timeout`, `load_timeout`, `runner_memory`, `runner_nice`.
     """
     models: list[RunnerModel] = []
+    numbers = itertools.count()
 
     async def start(script: Script, context: int = 4096, parallel: int = 4, **bounds: float) -> RunnerModel:
-        weights = await to_thread.run_sync(write_script, tmp_path / f"{len(models)}.json", script)
+        weights = await to_thread.run_sync(write_script, tmp_path / f"{next(numbers)}.json", script)
         entry = ModelEntry(name=parse_name("scripted"), weights=weights, format="scripted")
         backend = ScriptedBackend()
         for name, value in bounds.items():
