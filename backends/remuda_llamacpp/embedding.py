@@ -18,7 +18,7 @@ from . import _native, log
 from .batch import Batch
 from .sizes import EMBED_MOST
 from .threads.control import ThreadControl, Work
-from .vocab import Vocabulary
+from .vocab import LlamaVocabulary
 
 if TYPE_CHECKING:
     from .load import Loaded
@@ -29,7 +29,7 @@ __all__ = ["Embedder", "has_pooling", "pooling", "shape"]
 class Embedder:
     """The part of an engine that embeds. `tokenize` may be called from any thread."""
 
-    def __init__(self, loaded: Loaded, vocabulary: Vocabulary, batch: Batch) -> None:
+    def __init__(self, loaded: Loaded, vocabulary: LlamaVocabulary, batch: Batch) -> None:
         self._context, self._memory = loaded.context, loaded.memory
         self._size = ctypes.sizeof(ctypes.c_float) * _native.model_vector(loaded.model)
         self._vocabulary, self._batch = vocabulary, batch

@@ -20,25 +20,24 @@ without, guessed ahead or not, wherever the matrix kernels treat each row by its
 from __future__ import annotations
 
 from collections.abc import Sequence as ListOf
+from functools import partial
 
 from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Media, Sequence
 from remuda.errors import BadRequest, EngineError
 from remuda.output import Constraint
+from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, Guide, compile_constraint
 
 from . import _native, log
 from .batch import Batch
 from .embedding import Embedder
 from .load import Loaded, load
-from .sampling.choice import Choice
-from .sampling.constraint import Compiled, Guide, compile_constraint
-from .sampling.grammar import GrammarFailed, Grammars
-from .sampling.sampler import Sampler
+from .sampler import Sampler, logits_of
 from .texts.decoder import Decoder
 from .texts.live import Live, lay_out
 from .texts.reader import Reader, read
 from .texts.reuse import Reuse
 from .texts.writer import Writer
-from .vocab import Vocabulary
+from .vocab import LlamaVocabulary
 
 __all__ = ["LlamaEngine"]
 
@@ -55,7 +54,7 @@ class LlamaEngine(Engine):
         self._context = loaded.context
         self.parallel = loaded.parallel
         self.context = loaded.length
-        self._vocabulary = Vocabulary(_native.model_vocab(loaded.model))
+        self._vocabulary = LlamaVocabulary(_native.model_vocab(loaded.model))
         self.vocabulary = self._vocabulary.size
         self._suppressed = self._vocabulary.suppressed()
         self._grammars = Grammars(self._vocabulary)
@@ -83,15 +82,16 @@ class LlamaEngine(Engine):
             raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
         if len(self._live) >= self.parallel:
             raise EngineError(f"all {self.parallel} sequences are taken")
-        self._live[sequence.id] = Live(sequence, lay_out(sequence), limit, self._choice(sequence))
+        layout, choice = lay_out(sequence), self._choice(sequence)
+        sampler = Sampler(sequence, self.context, self.vocabulary, self._suppressed)
+        self._live[sequence.id] = Live(sequence, layout, limit, choice, sampler)
 
     def _choice(self, sequence: Sequence) -> Choice:
         visible, guide = self._vocabulary.visible(sequence.visible), None
         if sequence.constraint is not None:
             compiled: Compiled = sequence.compiled or self.compile(sequence.constraint)
             guide = Guide(compiled, self._vocabulary, visible)
-        sampler = Sampler(sequence, self.context, self._vocabulary, self._suppressed)
-        return Choice(sequence, sampler, guide, self._vocabulary, visible)
+        return Choice(sequence, guide, self._vocabulary, visible)
 
     def cancel(self, id: int) -> None:
         live = self._live.pop(id, None)
@@ -100,6 +100,7 @@ class LlamaEngine(Engine):
             if live is not None:
                 self._texts.reuse.end(live)
                 live.choice.close()
+                live.sampler.close()
 
     def complete(self, id: int) -> bytes:
         live = self._live.get(id)
@@ -148,7 +149,8 @@ class LlamaEngine(Engine):
             self._end(live, row, events)
             return
         try:
-            piece = live.choice.piece(self._context, row)
+            logits = logits_of(self._context, row, self.vocabulary)
+            piece = live.choice.piece(logits, partial(live.sampler.sample, self._context, row))
         except GrammarFailed as failed:
             self._end(live, Failed(live.id, failed.status, str(failed)), events)
             return

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from remuda.engine import LoadSpec
 from remuda.errors import LoadFailed, OutOfMemory
+from remuda.runner.cores import available_cores
 
 from . import _native, log
 from .drafts.load import open_draft
@@ -20,7 +21,6 @@ from .embedding import has_pooling, pooling, shape
 from .settings import Settings, read_settings
 from .sizes import DRAFT_MOST, EMBED_MOST, EMBED_ROOM, EMBED_ROOM_GPU, STRETCH, STRETCH_GPU, model_guesses
 from .threads.control import ladder
-from .threads.cores import available_cores
 from .weights.fast import fast_weights
 from .weights.repack import forget
 
@@ -109,13 +109,18 @@ def _check_file(path: str, what: str, otherwise: str = "choose another backend")
     """What llama.cpp would only report in terms of its own. `otherwise`: what else can be done than to convert it."""
     try:
         with open(path, "rb") as file:
-            magic = file.read(4)
+            magic, version = file.read(4), file.read(4)
     except FileNotFoundError:
         raise LoadFailed(f"{what} are missing; pull or create the model again") from None
     except OSError as error:
         raise LoadFailed(f"{what} can't be read: {error.strerror}") from None
     if magic != b"GGUF":
         raise LoadFailed(f"{what} are not in GGUF; convert them, or {otherwise}")
+    if version == b"\1\0\0\0":
+        raise LoadFailed(
+            f"{what} are a GGUF file of version 1, which llama.cpp does not read any more; let ctransformers serve the"
+            ' model, by a route with backend = "ctransformers"'
+        )
 
 
 def _fast(

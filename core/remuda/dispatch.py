@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from .config import RouteConfig
 from .errors import EngineError
 from .model.entry import ModelEntry
+from .model.manifest import GGML
 
 __all__ = ["choose_backend"]
 
@@ -35,7 +36,7 @@ def choose_backend(
     for backend, taken in formats.items():
         if model.format in taken:
             return backend
-    known = ", ".join(formats) or "none"
+    known, extra = ", ".join(formats) or "none", "ctransformers" if model.format == GGML else "llamacpp"
     raise EngineError(
-        f"no backend takes {model.format!r} models (there are: {known}); add one, such as remuda[llamacpp]"
+        f"no backend takes {model.format!r} models (there are: {known}); add one, such as remuda[{extra}]"
     )

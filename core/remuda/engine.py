@@ -173,7 +173,10 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, sequence: Sequence) -> None:
-        """Take a sequence. Cheap: the work is done by `step`."""
+        """Take a sequence. Cheap: the work is done by `step`.
+
+        Raise `BadRequest` for a prompt that is empty, fills the whole of `limit`, or holds what is no token.
+        """
 
     @abstractmethod
     def step(self) -> Iterable[Event]:
@@ -264,31 +267,44 @@ class Engine(ABC):
 
 
 class SerialEngine(Engine):
-    """Base for an engine that cannot batch: one sequence at a time; the host queues the others.
+    """Base for an engine that cannot batch: it computes one sequence at a time.
 
-    Write `run`, a generator of the one sequence's events; closing it must stop the work.
+    Each sequence is a run of its own. With one context, which is the rule, it has the engine to itself until it ends,
+    and the host queues the others, first come first served: what a context holds is one text, so that taking turns
+    would mean to read a whole text anew for each token. An engine that can have several contexts opens them in `load`
+    and says in `parallel` how many they are; the runs then take turns, one event each, in every step.
+
+    Write `run`; call `super().__init__()` where you write `__init__`, and `super().submit` and `super().cancel` where
+    you write those.
     """
 
     parallel: int = 1
-    _run: Generator[Event, None, None] | None = None
-    _id: int = -1
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Generator[Event | None, None, None]] = {}
 
     @abstractmethod
-    def run(self, sequence: Sequence) -> Generator[Event, None, None]:
-        """Yield `PromptRead`, then a `Piece` per token, then `Ended` or `Failed`."""
+    def run(self, sequence: Sequence) -> Generator[Event | None, None, None]:
+        """Yield `PromptRead`, then a `Piece` per token, then `Ended` or `Failed`.
+
+        And None after each micro-batch of a longer prompt, where there is nothing to tell yet: others have their turn
+        then, and the sequence can be cancelled. Closing the generator must free what the sequence held; it is always
+        closed, by `cancel` or after the last event. A run that just returns has ended with "stop".
+        """
 
     def submit(self, sequence: Sequence) -> None:
-        self._run, self._id = self.run(sequence), sequence.id
+        self._runs[sequence.id] = self.run(sequence)
 
     def step(self) -> Iterable[Event]:
-        if self._run is None:
-            return ()
-        event = next(self._run, None)
-        if event is None or isinstance(event, (Ended, Failed)):
-            self._run = None
-        return (event,) if event is not None else (Ended(self._id, "stop"),)
+        events: list[Event] = []
+        for id, run in list(self._runs.items()):
+            event = next(run, Ended(id, "stop"))
+            if event is not None:
+                events.append(event)
+            if isinstance(event, (Ended, Failed)):
+                self.cancel(id)
+        return events
 
     def cancel(self, id: int) -> None:
-        if self._run is not None and id == self._id:
-            self._run.close()
-            self._run = None
+        if (run := self._runs.pop(id, None)) is not None:
+            run.close()

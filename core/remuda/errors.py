@@ -93,6 +93,7 @@ class PromptTooLong(BadRequest):
             f"the prompt is longer than the context: {tokens} tokens, and at most {limit} fit; "
             "shorten the prompt, raise num_ctx, or leave truncate on"
         )
+        self.tokens, self.limit = tokens, limit
 
 
 class Forbidden(RemudaError):

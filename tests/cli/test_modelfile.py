@@ -143,6 +143,11 @@ def test_deprecated_parameters_are_left_out(tmp_path: Path) -> None:
     assert made.warnings == ("warning: parameter mirostat is deprecated", "warning: parameter low_vram is deprecated")
 
 
+def test_parameters_that_are_no_options(tmp_path: Path) -> None:
+    made = recipe(tmp_path, "FROM m\nPARAMETER model_type GPT-J\nPARAMETER keep_alive 5m")
+    assert made.request.parameters == {"model_type": "GPT-J", "keep_alive": "5m"}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -155,6 +160,7 @@ def test_deprecated_parameters_are_left_out(tmp_path: Path) -> None:
         ("PARAMETER temperature nan", "invalid float value [nan]"),
         ("PARAMETER use_mmap yes", "invalid bool value [yes]"),
         ("PARAMETER top_p 7", 'option "top_p" is 7.0, out of range: it must be from 0 to 1'),
+        ("PARAMETER model_type bert", "parameter \"model_type\" is 'bert'; it must be one of dolly-v2, falcon, gpt2"),
         ("REQUIRES new", "requires must be a valid semver (e.g. 0.14.0)"),
         ("REQUIRES 1.2.3.4", "requires must be a valid semver (e.g. 0.14.0)"),
         ("FROM ./none.gguf", "the file './none.gguf' does not exist"),

@@ -95,6 +95,10 @@ def test_a_number_out_of_range(file: File, key: str, value: str, allowed: str) -
             "[aliases]\n'library/X' = 'y'\n[models.x]\npath = 'x'",
             'aliases."library/X" is the name of models."x" already',
         ),
+        (
+            "[models.x]\npath = 'x'\nformat = 'ggml'\nmodel_type = 'bert'",
+            "models.\"x\".model_type is 'bert': it must be one of dolly-v2, falcon, gpt2, ",
+        ),
         ("[backends]\nllamacpp = 3", "backends.llamacpp must be a table"),
     ],
 )

@@ -11,12 +11,11 @@ import jsonschema
 import llguidance
 import pytest
 from llguidance import LLMatcher
+from small_schemas import random_schema
 
 from remuda import Constraint, Failed
 from remuda.errors import BadRequest
-from remuda_llamacpp.sampling.constraint import Guide
-
-from .schemas import random_schema
+from remuda.sampling import Guide
 
 CHAT = "<|im_start|>user\nTell me about a river as JSON.<|im_end|>\n<|im_start|>assistant\n"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter, TokenType
 
+from remuda.sampling import Grammars, Vocabulary
 from remuda_llamacpp import _native
-from remuda_llamacpp.sampling.grammar import Grammars
-from remuda_llamacpp.vocab import Vocabulary
+from remuda_llamacpp.vocab import LlamaVocabulary
 
 # Closes, at the end of all tests, what llama-cpp-python opens when it is imported.
 pytestmark = pytest.mark.usefixtures("load")
@@ -42,7 +42,7 @@ def vocabulary(tmp_path):
         params.vocab_only = True
         models.append(_native.model_load(bytes(tmp_path / "vocabulary.gguf"), params))
         assert models[-1]
-        return Vocabulary(_native.model_vocab(models[-1]))
+        return LlamaVocabulary(_native.model_vocab(models[-1]))
 
     yield make
     for model in models:

@@ -56,6 +56,12 @@ def test_something_else_than_gguf(tmp_path, data):
     assert "not in GGUF" in failure(path)
 
 
+def test_the_first_version_of_gguf(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(gguf("llama")[:4] + struct.pack("<I", 1) + gguf("llama")[8:])
+    assert "version 1, which llama.cpp does not read any more; let ctransformers serve" in failure(path)
+
+
 @pytest.mark.parametrize("size", [4, 20, 1000, 3_000_000])
 def test_truncated_weights(tmp_path, weights, size):
     path = tmp_path / "weights.gguf"

@@ -10,8 +10,7 @@ from llguidance import LLMatcher
 
 from remuda import Constraint
 from remuda_llamacpp import _native
-from remuda_llamacpp.sampling.logprobs import Logprobs
-from remuda_llamacpp.sampling.sampler import logits_of
+from remuda_llamacpp.sampler import logits_of
 
 START = "The capital of France is"
 
@@ -87,12 +86,3 @@ def test_a_control_token_is_told_by_its_text(driver):
     told = [one.data for logprob in text.logprobs for one in [logprob, *logprob.top]]
     assert b"<|im_start|>" in told
     assert b"" not in told
-
-
-def test_equal_ones_come_in_the_order_of_their_ids(engine):
-    logits = np.array([1.0, 3.0, 2.0, 3.0, 2.0, 2.0, -np.inf], np.float32)
-    told = Logprobs(logits)
-    assert told._likeliest(4) == [1, 3, 2, 4]
-    assert told._likeliest(20) == [1, 3, 2, 4, 5, 0, 6]
-    assert told._likeliest(0) == []
-    assert math.isfinite(told.of(6, 0, engine._vocabulary).logprob)

@@ -14,7 +14,7 @@ from remuda import LoadSpec, Piece, Sequence
 from remuda.errors import LoadFailed
 from remuda.wire import Options
 from remuda_llamacpp.engine import LlamaEngine
-from remuda_llamacpp.sampling.sampler import logits_of
+from remuda_llamacpp.sampler import logits_of
 
 
 def loaded(path: Path, *adapters: Path) -> LlamaEngine:

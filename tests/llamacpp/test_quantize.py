@@ -22,7 +22,7 @@ from remuda.model.gguf import check_gguf
 from remuda.wire import Options
 from remuda_llamacpp.backend import LlamaCppBackend
 from remuda_llamacpp.engine import LlamaEngine
-from remuda_llamacpp.sampling.sampler import logits_of
+from remuda_llamacpp.sampler import logits_of
 
 pytestmark = pytest.mark.usefixtures("no_blocking")
 

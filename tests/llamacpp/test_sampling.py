@@ -47,11 +47,11 @@ def test_penalties_may_look_back_further_than_there_is_memory(driver):
 
 
 def test_the_fast_way_to_the_likeliest_token_is_the_greedy_sampler(driver):
-    from remuda_llamacpp.sampling.sampler import Sampler
+    from remuda_llamacpp.sampler import Sampler
 
     plain = driver.alone(START)
     text = driver.submit(1, START)
-    sampler = driver.engine._live[1].choice.sampler
+    sampler = driver.engine._live[1].sampler
     assert isinstance(sampler, Sampler)
     assert sampler.plain
     sampler.plain = False

@@ -9,7 +9,7 @@ from bad_gguf import LLAMA, RawTensor, make_gguf
 from stored import HOUR, layers_of, make_older, manifest_path, put_model
 
 from remuda.errors import BadRequest, Forbidden, LoadFailed, ModelNotFound, Unavailable
-from remuda.model import Catalog, Digest, GGUFError, ModelEntry, Store, parse_name
+from remuda.model import Catalog, Digest, ModelEntry, Store, WeightsError, parse_name
 
 WEIGHTS = make_gguf(LLAMA, [RawTensor("a", (1000, 1350))])
 
@@ -214,7 +214,7 @@ def test_facts_of_two_models_with_the_same_weights_are_their_own(tmp_path: Path)
     assert catalog.facts(plain).capabilities == ["completion"]
     assert catalog.facts(seeing).capabilities == ["completion", "vision"]
     plain.weights.unlink()
-    with pytest.raises(GGUFError):
+    with pytest.raises(WeightsError):
         catalog.facts(plain)
 
 

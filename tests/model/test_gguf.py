@@ -9,7 +9,7 @@ import pytest
 from bad_gguf import LLAMA, RawTensor, Typed, make_gguf
 from hypothesis import given, settings, strategies as st
 
-from remuda.model import Catalog, GGUFError, ModelEntry, parse_name
+from remuda.model import Catalog, GGUFError, ModelEntry, WeightsError, parse_name
 from remuda.model.facts import human_count, read_facts
 from remuda.model.gguf import ArrayPlace, TextPlace, kind_of, read_header
 
@@ -124,5 +124,5 @@ def test_facts_are_read_once_for_each_state_of_a_file(tmp_path: Path) -> None:
     assert catalog.facts(entry).context_length == 16
     assert catalog.digest(entry) != digest
     entry.weights.unlink()
-    with pytest.raises(GGUFError, match="not there"):
+    with pytest.raises(WeightsError, match="not there"):
         catalog.facts(entry)

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from bad_gguf import LLAMA, Kind, RawTensor, Typed, bad_ggufs, make_gguf, raw_pair
+from early_gguf import write_early
 from gguf.constants import GGML_QUANT_SIZES
 from hypothesis import given, settings, strategies as st
 from tiny_models import write_tiny_llama, write_tiny_projector
 
-from remuda.model.gguf import GGUFError, check_gguf
+from remuda.model.gguf import GGUFError, check_gguf, model_info, read_header
 from remuda.model.gguf.layout import TENSOR_TYPES
 
 _BAD = bad_ggufs()
@@ -70,6 +71,23 @@ def _sound() -> dict[str, bytes]:
         "a list of nothing": make_gguf(pairs=[raw_pair("general.tags", Kind.ARRAY, b"\x08" + bytes(11))]),
         "the second of two": make_gguf({"split.no": 1, "split.count": 2}),
     }
+
+
+def test_a_file_of_the_first_version(tmp_path: Path) -> None:
+    """It says the same as the later one, to whoever asks for early files."""
+    late = write_tiny_llama(tmp_path / "late.gguf")
+    early = write_early(tmp_path / "early.gguf", late)
+    with pytest.raises(GGUFError, match="version 1 is read by older engines only"):
+        check_gguf(early)
+    header, expected = check_gguf(early, early=True), check_gguf(late)
+    assert (header.version, header.tensor_list) == (1, expected.tensor_list)
+    assert model_info(early, verbose=True) == model_info(late, verbose=True)
+    wanted = ("tokenizer.ggml.eos_token_id",)
+    assert read_header(early, wanted, ("<s>", "<x>"))[1] == {wanted[0]: "</s>", "<s>": "<s>"}
+    for end in range(0, header.data_offset, 97):
+        os.truncate(early, header.data_offset - end - 1)
+        with pytest.raises(GGUFError):
+            check_gguf(early, early=True)
 
 
 @pytest.mark.parametrize("name", _sound())
@@ -141,7 +159,7 @@ def test_changed_bytes_raise_nothing_else(data: st.DataObject, tmp_path_factory:
 _MEASURE = """
 import json, sys, time
 from pathlib import Path
-from remuda.model.gguf import GGUFError, check_gguf
+from remuda.model.gguf import GGUFError, check_gguf, model_info, read_header
 
 def memory(field):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) // 1024

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from bad_gguf import make_gguf
-from creating import bench, tree
+from creating import ROUNDED, RounderPlugin, bench, tree
+from early_gguf import write_early
 from stored import put_model
 from tiny_models import write_tiny_llama, write_tiny_projector
 
+from remuda.errors import BadRequest
 from remuda.model import ModelEntry, parse_name
 from remuda.plugins import Plugins
 
@@ -79,6 +81,18 @@ async def test_from_a_file(tmp_path: Path, plugins: Plugins, llama: bytes, no_bl
         entry = await made.find()
         assert entry.weights.read_bytes() == llama
         assert not entry.fault
+
+
+async def test_from_a_file_of_the_first_version(tmp_path: Path, plugins: Plugins, llama: bytes) -> None:
+    early = write_early(tmp_path / "early.gguf", tmp_path / "llama.gguf").read_bytes()
+    plugins.add(RounderPlugin(), "rounder")
+    async with bench(tmp_path, plugins, config=ROUNDED) as made:
+        files = {"early.gguf": await made.upload(early)}
+        await made.create(files=files)
+        assert made.layers() == [("model", early)]
+        assert made.config()["model_family"] == "llama"
+        with pytest.raises(BadRequest, match="cannot be quantized: GGUF version 1 is read by older engines only"):
+            await made.create(files=files, quantize="q8_0")
 
 
 async def test_with_everything_that_a_request_can_say(tmp_path: Path, plugins: Plugins, llama: bytes) -> None:

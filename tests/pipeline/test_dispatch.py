@@ -37,6 +37,8 @@ def test_the_order_is_route_model_plugin_format(
 def test_nothing_takes_it() -> None:
     with pytest.raises(EngineError, match=r"'onnx'.*one, two"):
         choose_backend(_entry(format="onnx"), [], lambda _: None, FORMATS)
+    with pytest.raises(EngineError, match=r"'ggml'.*remuda\[ctransformers\]"):
+        choose_backend(_entry(format="ggml"), [], lambda _: None, {})
 
 
 def test_a_route_to_a_backend_that_is_not_there_is_told_at_the_start(

@@ -217,8 +217,10 @@ async def test_a_model_elsewhere_tells_what_the_store_knows(tmp_path: Path) -> N
 
 
 async def test_a_format_that_is_not_read_here_has_empty_metadata(weights: Path) -> None:
-    entry = structs.replace(_entry(weights), format="ggml")
-    assert _told(await _shown(Catalog([entry]), "m", verbose=True))["model_info"] == {"general.architecture": "ggml"}
+    entry = structs.replace(_entry(weights), format="scripted")
+    assert _told(await _shown(Catalog([entry]), "m", verbose=True))["model_info"] == {
+        "general.architecture": "scripted"
+    }
 
 
 async def test_weights_that_are_gone_or_bad(tmp_path: Path) -> None:

@@ -15,7 +15,15 @@ import numpy as np
 from gguf import GGUFWriter, TokenType
 from numpy.typing import NDArray
 
-__all__ = ["MERGED", "Eye", "write_tiny_llama", "write_tiny_projector", "write_tiny_vision"]
+__all__ = [
+    "MERGED",
+    "PIECES",
+    "Eye",
+    "write_tiny_llama",
+    "write_tiny_pieces",
+    "write_tiny_projector",
+    "write_tiny_vision",
+]
 
 Eye = Literal["mlp", "qwen2vl_merger", "gemma3", "idefics3"]
 """How a projector works, by llama.cpp's names. LLaVA's: 16 tokens for an image. Qwen2-VL's: one for each 28 x 28
@@ -24,6 +32,9 @@ both directions. Idefics 3's: 4 tokens for the whole, and 4 for each of its tile
 
 MERGED = ("th", "he", "in", "er", " t", " a", "\n\n")
 """Tokens of two bytes, 256 and on: a token is not always a byte."""
+
+PIECES = ("▁t", "he", "▁the", "in", "er", "▁a", "th", "ing", "▁▁")
+"""Of SentencePiece's vocabulary, the likeliest to be joined first."""
 
 _FIM = {"pre": "<|fim_prefix|>", "suf": "<|fim_suffix|>", "mid": "<|fim_middle|>"}
 _WIDTH, _LAYERS, _HEADS, _FEED = 64, 2, 4, 128
@@ -57,15 +68,7 @@ def write_tiny_llama(
     user = [*(("<think>", "</think>") if thinking else ()), *user_tokens]
     tokens = [*_byte_names(), *(_byte_name(text) for text in MERGED), *control, *user]
     file = GGUFWriter(path, architecture)
-    file.add_name(name)
-    file.add_context_length(context_length)
-    file.add_embedding_length(_WIDTH)
-    file.add_block_count(_LAYERS)
-    file.add_feed_forward_length(_FEED)
-    file.add_head_count(_HEADS)
-    file.add_head_count_kv(_HEADS // 2)
-    file.add_layer_norm_rms_eps(1e-5)
-    file.add_rope_dimension_count(_WIDTH // _HEADS)
+    _add_sizes(file, name, context_length)
     if grid:
         file.add_rope_dimension_sections([2, 3, 3, 0])
     file.add_vocab_size(len(tokens))
@@ -85,6 +88,35 @@ def write_tiny_llama(
     if chat_template:
         file.add_chat_template(chat_template)
     _add_decoder(file, len(tokens), np.random.default_rng(seed), biased=grid)
+    return _written(file, path)
+
+
+def write_tiny_pieces(
+    path: Path, *, context_length: int = 512, lacks_bytes: bool = False, name: str = "tiny", seed: int = 1
+) -> Path:
+    """A llama whose vocabulary is SentencePiece's: what libraries of 2023 read as well.
+
+    Its tokens are `<unk>`, `<s>`, `</s>`, a token for each byte, printable ASCII, with `▁` for the space, and
+    `PIECES`. Greedy texts consist of the latter two. With `lacks_bytes` the tokens for bytes are called otherwise, but
+    for the line feed: characters beyond ASCII have no tokens then.
+    """
+    letters = ["▁", *map(chr, range(33, 127))]
+    named = "<b{:02X}>" if lacks_bytes else "<0x{:02X}>"
+    tokens = ["<unk>", "<s>", "</s>", *(named.format(byte) for byte in range(256)), *letters, *PIECES]
+    tokens[3 + ord("\n")] = "<0x0A>"
+    types = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL, *[TokenType.BYTE] * 256]
+    file = GGUFWriter(path, "llama")
+    _add_sizes(file, name, context_length)
+    file.add_vocab_size(len(tokens))
+    file.add_tokenizer_model("llama")
+    file.add_token_list(tokens)
+    file.add_token_scores([0.0] * 259 + [-1000.0] * len(letters) + [float(-rank) for rank in range(len(PIECES))])
+    file.add_token_types([*types, *[TokenType.NORMAL] * (len(tokens) - len(types))])
+    file.add_bos_token_id(1)
+    file.add_eos_token_id(2)
+    file.add_unk_token_id(0)
+    spoken = range(259, len(tokens))
+    _add_decoder(file, len(tokens), np.random.default_rng(seed), biased=False, spoken=spoken)
     return _written(file, path)
 
 
@@ -124,10 +156,25 @@ def write_tiny_vision(folder: Path, *, chat_template: str = "", eye: Eye = "mlp"
     return model, write_tiny_projector(folder / "projector.gguf", eye=eye)
 
 
-def _add_decoder(file: GGUFWriter, vocabulary: int, random: np.random.Generator, *, biased: bool) -> None:
-    half = _WIDTH // 2
+def _add_sizes(file: GGUFWriter, name: str, context_length: int) -> None:
+    file.add_name(name)
+    file.add_context_length(context_length)
+    file.add_embedding_length(_WIDTH)
+    file.add_block_count(_LAYERS)
+    file.add_feed_forward_length(_FEED)
+    file.add_head_count(_HEADS)
+    file.add_head_count_kv(_HEADS // 2)
+    file.add_layer_norm_rms_eps(1e-5)
+    file.add_rope_dimension_count(_WIDTH // _HEADS)
+
+
+def _add_decoder(
+    file: GGUFWriter, vocabulary: int, random: np.random.Generator, *, biased: bool,
+    spoken: Iterable[int] = range(32, 127),
+) -> None:  # fmt: skip
+    half, ids = _WIDTH // 2, [*spoken]
     output = np.zeros((vocabulary, _WIDTH), np.float32)
-    output[32:127] = random.standard_normal((95, _WIDTH)) * 0.3
+    output[ids] = random.standard_normal((len(ids), _WIDTH)) * 0.3
     file.add_tensor("token_embd.weight", _matrix(random, vocabulary, _WIDTH, scale=1.0))
     file.add_tensor("output.weight", output.astype(np.float16))
     file.add_tensor("output_norm.weight", _ones(_WIDTH))

@@ -10,7 +10,7 @@ from remuda.errors import LoadFailed, OutOfMemory
 
 from .. import _native, log
 from ..sizes import DRAFT_STRETCH
-from ..vocab import Vocabulary
+from ..vocab import LlamaVocabulary
 from .model import DraftModel
 
 __all__ = ["open_draft"]
@@ -65,7 +65,7 @@ def open_draft(
 def _shared_vocabulary(name: str, model: _native.Model, draft: _native.Model) -> int:
     """How many tokens both have. Raises `LoadFailed` if they are not the same ones."""
     ours, theirs = (_native.model_vocab(each) for each in (model, draft))
-    one, other = Vocabulary(ours), Vocabulary(theirs)
+    one, other = LlamaVocabulary(ours), LlamaVocabulary(theirs)
     if abs(one.size - other.size) > _PADDING:
         raise _misfit(name, f"its vocabulary has {other.size} tokens, that of the model {one.size}")
     if (one.bos, _native.vocab_eos(ours)) != (other.bos, _native.vocab_eos(theirs)):

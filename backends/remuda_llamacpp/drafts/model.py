@@ -16,10 +16,10 @@ from remuda.errors import EngineError
 
 from .. import _native, log
 from ..batch import Batch
-from ..sampling.sampler import logits_of
+from ..sampler import logits_of
 from ..sizes import DRAFT_STRETCH
 from ..slots import Tokens, common
-from ..vocab import Vocabulary
+from ..vocab import LlamaVocabulary
 from .acceptance import Acceptance
 
 __all__ = ["DraftModel"]
@@ -52,7 +52,7 @@ class DraftModel:
         self.vocabulary, self.room, self.most = vocabulary, room, most
         self.sizes = sizes
         """Bytes; as `Engine.sizes`."""
-        self._pieces = Vocabulary(_native.model_vocab(model))
+        self._pieces = LlamaVocabulary(_native.model_vocab(model))
         self._batch = Batch(DRAFT_STRETCH)
         self._tokens = np.empty(room, np.int32)
         self._held = 0

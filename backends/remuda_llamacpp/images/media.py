@@ -25,7 +25,7 @@ from remuda.errors import BadRequest, EngineError, LoadFailed
 from remuda.wire.images import MAX_IMAGES, MAX_PIXELS
 
 from .. import _native, log
-from ..vocab import Vocabulary
+from ..vocab import LlamaVocabulary
 from . import _mtmd
 from .pictures import ImageFile
 
@@ -131,7 +131,7 @@ class Projector:
     # --- any thread ---
 
     def tokenize(
-        self, text: str, images: ListOf[bytes], vocabulary: Vocabulary, *, bos: bool, room: int
+        self, text: str, images: ListOf[bytes], vocabulary: LlamaVocabulary, *, bos: bool, room: int
     ) -> tuple[list[int], list[Media]]:
         """As `Engine.tokenize_media`; all images together may take `room` places."""
         if len(images) > MAX_IMAGES:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from remuda.engine import Engine, Sequence
 from remuda.errors import BadRequest
+from remuda.sampling import Choice
 
 from .. import _native
 from ..drafts.drafting import Drafters
-from ..sampling.choice import Choice
+from ..sampler import Sampler
 from .attention import TILED, stretch
 
 if TYPE_CHECKING:  # loads llama.cpp's multimodal library
@@ -43,13 +44,13 @@ class Layout(Struct, frozen=True):
 class Live:
     """A sequence in slot `slot` of the cache. Its first `held` tokens are computed."""
 
-    def __init__(self, sequence: Sequence, layout: Layout, limit: int, choice: Choice) -> None:
+    def __init__(self, sequence: Sequence, layout: Layout, limit: int, choice: Choice, sampler: Sampler) -> None:
         self.id = sequence.id
         self.owner = sequence.owner
         self.slot = -1
         """-1 until its prompt is begun."""
         self.limit = limit
-        self.choice = choice
+        self.choice, self.sampler = choice, sampler
         self.prompt = layout.tokens
         self.output: list[int] = []
         """Generated tokens, without the one to be computed next."""

@@ -88,14 +88,14 @@ class ThreadControl:
         return self._arms[work].expect(rows)
 
     def state(self) -> dict[str, float]:
-        """For metrics, of each kind of work that there was: the choice for as many rows as the last step had, the
-        time of a row then, and how often a number was tried, and left because it collapsed.
+        """For metrics, of each kind of work on texts: the choice for as many rows as the last step had, the time of a
+        row then, both 0 before the first one, and how often a number was tried, and left because it collapsed.
         """
         state: dict[str, float] = {}
-        for work, rows in self._rows.items():
-            arms, name = self._arms[work], work.value
-            state[f"{name}_threads"] = arms.chosen(rows)
-            state[f"{name}_row_seconds"] = (arms.expect(rows) or 0.0) / rows / 1e9
+        for work in (Work.DECODE, Work.PREFILL):
+            arms, name, rows = self._arms[work], work.value, self._rows.get(work, 0)
+            state[f"{name}_threads"] = arms.chosen(rows) if rows else 0
+            state[f"{name}_row_seconds"] = (arms.expect(rows) or 0.0) / rows / 1e9 if rows else 0.0
             state[f"{name}_trials_total"] = arms.trials
             state[f"{name}_falls_total"] = arms.falls
         return state

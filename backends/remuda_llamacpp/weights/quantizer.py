@@ -17,9 +17,9 @@ import msgspec
 
 from remuda.errors import RemudaError
 from remuda.runner.confine import confine
+from remuda.runner.cores import available_cores
 from remuda.runner.frames import pack, receive
 
-from ..threads.cores import available_cores
 from .quantize import Order, Progress
 from .rewrite import rewrite
 

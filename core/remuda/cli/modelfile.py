@@ -14,7 +14,7 @@ import click
 from msgspec import Struct, field
 
 from ..model.modelfile import Command
-from ..model.parameters import KEEP_ALIVE, parameter_keep_alive
+from ..model.parameters import KEEP_ALIVE, MODEL_TYPE, parameter_keep_alive, parameter_model_type
 from ..wire import RULES, CreateRequest, ShowMessage, parse_options
 from .model_files import expanded, files_at, named
 
@@ -27,6 +27,8 @@ _DEPRECATED: Final = frozenset(
     }
 )  # fmt: skip
 _KINDS: Final = {rule.name: rule.kind for rule in RULES}
+_CHECKS: Final = {KEEP_ALIVE: parameter_keep_alive, MODEL_TYPE: parameter_model_type}
+"""Parameters that are no options, and what looks at them."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _BOOLEANS: Final = {
@@ -123,8 +125,8 @@ class _Reader:
         if name in _DEPRECATED:
             self._warnings.append(f"warning: parameter {name} is deprecated")
             return
-        if name == KEEP_ALIVE:
-            parameter_keep_alive({name: text})
+        if check := _CHECKS.get(name):
+            check({name: text})
             self._parameters[name] = text
             return
         value = _parameter(name, text)
@@ -153,7 +155,7 @@ def _parameter(name: str, text: str) -> Any:
         case "strings":
             return text
         case _:
-            known = ", ".join(sorted([*_KINDS, KEEP_ALIVE]))
+            known = ", ".join(sorted([*_KINDS, *_CHECKS]))
             raise click.ClickException(f"unknown parameter '{name}'; there are: {known}")
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..errors import BadRequest
 from ..model import parse_name
+from ..model.ggml import KNOWN_TYPES, known_type
 from ..wire import HERE
 from ..wire.keep_alive import parse_keep_alive
 from .keys import Key, dotted
@@ -68,6 +69,7 @@ def faults(config: Config) -> Iterator[tuple[Key, str]]:
     yield from _names(config)
     yield from _aliases(config)
     yield from _policies(config)
+    yield from _model_types(config)
     yield from _upstreams(config)
 
 
@@ -105,6 +107,13 @@ def _policies(config: Config) -> Iterator[tuple[Key, str]]:
     for key, policy in policies.items():
         if policy is not None and policy.split() != [policy]:
             yield key, f"{dotted(key)} is {_short(policy)}: it must be a word"
+
+
+def _model_types(config: Config) -> Iterator[tuple[Key, str]]:
+    for name, model in config.models.items():
+        if model.model_type is not None and known_type(model.model_type) is None:
+            key: Key = ("models", name, "model_type")
+            yield key, f"{dotted(key)} is {_short(model.model_type)}: it must be one of {KNOWN_TYPES}"
 
 
 def _durations(config: Config) -> Iterator[tuple[Key, str]]:

@@ -125,6 +125,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The file; `~` is the home folder."""
     format: str = "gguf"
     """What kind of file it is; backends say which formats they take."""
+    model_type: str | None = None
+    """What kind of model a `ggml` file is, where its header does not tell."""
     backend: str | None = None
     """The backend that must serve it."""
     projector: str | None = None

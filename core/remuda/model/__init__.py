@@ -10,6 +10,7 @@ from .gguf import GGUFError
 from .manifest import BadManifest
 from .name import ModelName, parse_name
 from .store import BlobMissing, DigestMismatch, Store
+from .weights import WeightsError
 
 __all__ = [
     "BadManifest",
@@ -23,6 +24,7 @@ __all__ = [
     "ModelName",
     "Store",
     "Stored",
+    "WeightsError",
     "parse_digest",
     "parse_name",
 ]

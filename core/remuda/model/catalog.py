@@ -11,11 +11,11 @@ from ..wire.models import Details
 from .digest import parse_digest
 from .entry import REMOTE, ModelEntry
 from .facts import ModelFacts, file_digest, read_facts
-from .gguf import GGUFError
 from .name import ModelName, parse_name
 from .source import without_source
 from .store import BlobMissing, Pins, Store, incomplete
 from .store.entries import StoredEntries
+from .weights import WeightsError
 
 __all__ = ["CONFIGURED", "Catalog", "Elsewhere"]
 
@@ -23,7 +23,7 @@ CONFIGURED: Final = "configuration"
 """The `source` of entries that come before those of the store; all others come after."""
 
 _MOST: Final = 10_000
-_State = tuple[str, Path, Path | None, tuple[int, int], tuple[str, float] | None]
+_State = tuple[str, str | None, Path, Path | None, tuple[int, int], tuple[str, float] | None]
 """A model that keeps its files, their times and sizes, and its manifest, keeps what is known of it."""
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Catalog:
         return self._fixed.get(name.key)
 
     def facts(self, entry: ModelEntry) -> ModelFacts:
-        """Blocking. Raises `GGUFError` for weights that cannot be read, unless the store says what they are.
+        """Blocking. Raises `WeightsError` for weights that cannot be read, unless the store says what they are.
 
         Of a model that is not on this machine nothing is known.
         """
@@ -111,7 +111,7 @@ class Catalog:
     def digest(self, entry: ModelEntry) -> str:
         """64 hex digits. Blocking, and slow the first time for a model outside the store: the whole file is read.
 
-        Raises `GGUFError`.
+        Raises `WeightsError`.
         """
         return entry.stored.digest if entry.stored else self._digests.get(entry)
 
@@ -208,9 +208,9 @@ def _state(entry: ModelEntry) -> _State:
         stat = entry.weights.stat()
     except OSError:
         if entry.stored is None:
-            raise GGUFError("the weights are not there any more") from None
+            raise WeightsError("the weights are not there any more") from None
         file = (0, 0)
     else:
         file = (stat.st_mtime_ns, stat.st_size)
     stored = (entry.stored.digest, entry.stored.modified) if entry.stored else None
-    return entry.format, entry.weights, entry.projector, file, stored
+    return entry.format, entry.model_type, entry.weights, entry.projector, file, stored

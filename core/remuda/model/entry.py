@@ -36,6 +36,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     """One file on this machine. Never shown to a client."""
     format: str = "gguf"
     """What kind of file it is; backends say which formats they take."""
+    model_type: str | None = None
+    """What kind of model a GGML file is, as somebody wrote it, where its header shall not decide."""
     backend: str | None = None
     """The backend that must serve it, when the model itself says so."""
     projector: Path | None = None

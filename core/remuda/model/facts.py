@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,11 @@ from msgspec import Struct, field, structs
 
 from ..wire.models import Details
 from .entry import ModelEntry, Stored
-from .gguf import GGUFError, GGUFHeader, read_header
+from .ggml import read_ggml
+from .gguf import GGUFHeader, read_header
 from .infill import INFILL_KEYS, INFILL_TEXTS, infill_tokens
+from .manifest import GGML, weights_type
+from .weights import WeightsError
 
 __all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
 
@@ -48,12 +52,12 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
 
 
 def read_facts(entry: ModelEntry) -> ModelFacts:
-    """Blocking. Raises `GGUFError` when the weights cannot be read and the store does not say what they are."""
+    """Blocking. Raises `WeightsError` when the weights cannot be read and the store does not say what they are."""
     if entry.stored is None:
         return _facts_of_weights(entry)
     try:
         facts = _facts_of_weights(entry)
-    except GGUFError as error:
+    except WeightsError as error:
         if not entry.fault:
             _log.warning("the weights of %s cannot be read: %s", entry.name, error)
         # Whoever asks it to complete something shall hear why it cannot be loaded, not that it cannot complete.
@@ -88,7 +92,9 @@ def _facts_of_weights(entry: ModelEntry) -> ModelFacts:
     try:
         stat = entry.weights.stat()
     except OSError:
-        raise GGUFError("the weights are not there any more") from None
+        raise WeightsError("the weights are not there any more") from None
+    if entry.format == GGML:
+        return _facts_of_ggml(entry, stat)
     if entry.format != "gguf":
         details = Details(format=entry.format, family=entry.format, families=[entry.format])
         return ModelFacts(details=details, size=stat.st_size, modified=stat.st_mtime, capabilities=["completion"])
@@ -114,6 +120,25 @@ def _facts_of_weights(entry: ModelEntry) -> ModelFacts:
     )
 
 
+def _facts_of_ggml(entry: ModelEntry, stat: os.stat_result) -> ModelFacts:
+    header = read_ggml(entry.weights, entry.model_type or "", INFILL_TEXTS)
+    return ModelFacts(
+        details=Details(
+            format=GGML,
+            family=header.model_type,
+            families=[header.model_type],
+            parameter_size=human_count(header.parameters),
+            quantization_level=_FILE_TYPES.get(header.file_type, "unknown"),
+        ),
+        size=stat.st_size,
+        modified=stat.st_mtime,
+        context_length=header.context_length,
+        embedding_length=header.embedding_length,
+        capabilities=["completion"],
+        infill=infill_tokens({text: text for text in header.found}),
+    )
+
+
 def file_digest(entry: ModelEntry) -> str:
     """64 hex digits that stand for a model outside a store: the SHA-256 of name-independent facts about its weights.
 
@@ -121,7 +146,7 @@ def file_digest(entry: ModelEntry) -> str:
     """
     with Path(entry.weights).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
-    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{weights}"}
+    layer = {"mediaType": weights_type(entry.format), "digest": f"sha256:{weights}"}
     return hashlib.sha256(msgspec.json.encode({"schemaVersion": 2, "layers": [layer]})).hexdigest()
 
 

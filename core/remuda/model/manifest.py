@@ -19,6 +19,8 @@ __all__ = [
     "ADAPTER",
     "CONFIG",
     "DRAFT",
+    "GGML",
+    "GGML_MODEL",
     "LICENSE",
     "MANIFEST",
     "MAX_MANIFEST",
@@ -28,6 +30,7 @@ __all__ = [
     "PROJECTOR",
     "SYSTEM",
     "TEMPLATES",
+    "WEIGHTS",
     "BadManifest",
     "Layer",
     "Manifest",
@@ -35,12 +38,18 @@ __all__ = [
     "decode_config",
     "decode_manifest",
     "encode_manifest",
+    "weights_type",
 ]
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 _IMAGE: Final = "application/vnd.ollama.image."
 MODEL: Final = _IMAGE + "model"
+GGML_MODEL: Final = "application/vnd.remuda.image.model.ggml"
+"""Weights in GGML. The type is this server's own, so that no other takes them for GGUF."""
+WEIGHTS: Final = (MODEL, GGML_MODEL)
+GGML: Final = "ggml"
+"""The `model_format` of models with such weights, and the `ModelEntry.format`."""
 PROJECTOR: Final = _IMAGE + "projector"
 ADAPTER: Final = _IMAGE + "adapter"
 DRAFT: Final = _IMAGE + "draft"
@@ -182,6 +191,11 @@ def decode_config(data: bytes) -> ModelConfigFile:
             except msgspec.ValidationError:
                 continue
     return ModelConfigFile(**known)
+
+
+def weights_type(format: str) -> str:
+    """The media type of the weights of models in that format."""
+    return GGML_MODEL if format == GGML else MODEL
 
 
 def _layer(read: _ReadLayer) -> Layer:

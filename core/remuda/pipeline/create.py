@@ -39,7 +39,7 @@ from ..model.create import (
     manifest_of,
     parse_recipe,
 )
-from ..model.manifest import MODEL
+from ..model.manifest import MODEL, WEIGHTS, weights_type
 from ..model.source import without_source
 from ..model.store import Pins, Store
 from ..model.transfer import Transfers
@@ -145,7 +145,7 @@ class Creator:
             await _run(self._check_types, pins, recipe.adapters, _ADAPTER_SCRIPT)
         if recipe.drafts:
             await _run(self._check_types, pins, recipe.drafts, _MODEL_SCRIPT)
-        found = await self._each(files)
+        found = await self._each(files, recipe.model_type)
         return Uploads(
             files=arrange(group(found)) if found else [],
             adapters=await self._each(recipe.adapters),
@@ -155,9 +155,9 @@ class Creator:
     def _check_types(self, pins: Pins, files: Mapping[str, Digest], script: str) -> None:
         check_types(self._store, pins, files, script=script)
 
-    async def _each(self, files: Mapping[str, Digest]) -> list[Upload]:
+    async def _each(self, files: Mapping[str, Digest], model_type: str = "") -> list[Upload]:
         """One by one, so that a client that leaves is noticed in between."""
-        return [await _run(examine, self._store, path, files[path]) for path in sorted(files)]
+        return [await _run(examine, self._store, path, files[path], model_type) for path in sorted(files)]
 
     async def _pull_base(self, recipe: Recipe) -> AsyncGenerator[ProgressResponse, None]:
         """The progress of a pull, but for its `success`, which is not that of the whole."""
@@ -195,7 +195,8 @@ def _inside(store: Store, pins: Pins, basis: Basis, ended: Event) -> Basis:
     if basis.outside is None:
         return basis
     check = partial(_check, ended)
-    return basis.with_weights(adopt(store, pins, MODEL, basis.outside, parent=basis.parent, check=check))
+    media_type = weights_type(basis.config.model_format)
+    return basis.with_weights(adopt(store, pins, media_type, basis.outside, parent=basis.parent, check=check))
 
 
 def _check(ended: Event) -> None:
@@ -205,7 +206,7 @@ def _check(ended: Event) -> None:
 
 def _validated(store: Store, basis: Basis) -> ProgressResponse:
     """Makes sure that the bytes of the weights are those that were uploaded. Raises `LoadFailed`."""
-    part = basis.first(MODEL)
+    part = basis.first(*WEIGHTS)
     assert part is not None
     store.verify(part.layer.digest)
     size = part.layer.size

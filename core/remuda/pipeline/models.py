@@ -36,6 +36,7 @@ def _configured(text: str, model: ModelConfig) -> ModelEntry:
         projector=_file(model.projector, f"{key}.projector") if model.projector else None,
         draft=_file(model.draft, f"{key}.draft") if model.draft else None,
         format=model.format,
+        model_type=model.model_type,
         backend=model.backend,
         template=model.template,
         template_engine=model.template_engine,

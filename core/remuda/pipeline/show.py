@@ -11,9 +11,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..errors import Forbidden, LoadFailed, ModelNotFound
-from ..model import Catalog, GGUFError, ModelEntry, ModelFacts, parse_name
-from ..model.gguf import model_info, tensor_infos
-from ..model.manifest import ModelConfigFile
+from ..model import Catalog, ModelEntry, ModelFacts, WeightsError, ggml, gguf, parse_name
+from ..model.manifest import GGML, ModelConfigFile
 from ..model.modelfile import Command, parameter_commands, parameter_lines, shown_modelfile
 from ..model.source import without_source
 from ..model.store import incomplete
@@ -107,19 +106,31 @@ def _find(catalog: Catalog, name: str) -> ModelEntry:
 def _read(catalog: Catalog, entry: ModelEntry, *, verbose: bool) -> _Read:
     facts = catalog.facts(entry)
     remote = entry.stored is not None and bool(entry.stored.config.remote_host)
-    if entry.format != _GGUF or remote:
+    if entry.format not in {_GGUF, GGML} or remote:
         return _Read(facts=facts, info=_told(entry, facts), projector=None, tensors=None)
     try:
-        return _Read(
-            facts=facts,
-            info=model_info(entry.weights, verbose=verbose),
-            projector=model_info(entry.projector, verbose=verbose) if entry.projector else None,
-            tensors=tensor_infos(entry.weights) if verbose else None,
-        )
-    except GGUFError as error:
+        read = _of_ggml if entry.format == GGML else _of_gguf
+        return read(entry, facts, verbose=verbose)
+    except WeightsError as error:
         if entry.stored is not None and not entry.fault and not entry.weights.exists():
             raise incomplete(entry.name) from None
         raise LoadFailed(entry.fault or str(error)) from None
+
+
+def _of_gguf(entry: ModelEntry, facts: ModelFacts, *, verbose: bool) -> _Read:
+    return _Read(
+        facts=facts,
+        info=gguf.model_info(entry.weights, verbose=verbose),
+        projector=gguf.model_info(entry.projector, verbose=verbose) if entry.projector else None,
+        tensors=gguf.tensor_infos(entry.weights) if verbose else None,
+    )
+
+
+def _of_ggml(entry: ModelEntry, facts: ModelFacts, *, verbose: bool) -> _Read:
+    header = ggml.read_ggml(entry.weights, entry.model_type or "")
+    info = ggml.model_info(entry.weights, header, verbose=verbose)
+    tensors = ggml.tensor_infos(header) if verbose else None
+    return _Read(facts=facts, info=info, projector=None, tensors=tensors)
 
 
 def _told(entry: ModelEntry, facts: ModelFacts) -> bytes:

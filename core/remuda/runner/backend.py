@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..backend import Backend, LoadWish
 from ..engine import LoadSpec
@@ -51,7 +51,7 @@ class EngineBackend(Backend):
             projector=str(model.projector) if model.projector else None,
             adapters=[str(adapter) for adapter in model.adapters],
             draft=str(model.draft) if model.draft else None,
-            settings=self.settings,
+            settings=self.settings_for(model),
         )
         return await RunnerModel.start(
             Load(self.engine, spec, self.hint, memory=self.runner_memory, nice=self.runner_nice),
@@ -60,3 +60,7 @@ class EngineBackend(Backend):
             load_timeout=lambda: self.load_timeout,
             on_progress=on_load_progress.get(),
         )
+
+    def settings_for(self, model: ModelEntry) -> dict[str, Any]:
+        """`LoadSpec.settings` for a model: the backend's own, and whatever its engine must know of this model."""
+        return self.settings

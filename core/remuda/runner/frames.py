@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from ..backend import Done, EmbedJob, GenerateJob, ModelStats
 from ..engine import LoadSpec
-from ..errors import RemudaError, without_paths
+from ..errors import PromptTooLong, RemudaError, without_paths
 from ..output import TokenLogprob
 
 __all__ = [
@@ -135,10 +135,14 @@ class SeqFailed(Struct, frozen=True, tag="f", array_like=True):
     id: int
     status: int
     message: str
+    too_long: tuple[int, int] | None = None
+    """Of a `PromptTooLong`: how many tokens it has, and how many fit."""
 
 
 def failure(id: int, error: Exception) -> SeqFailed:
     """What the client is told when a request cannot be taken."""
+    if isinstance(error, PromptTooLong):
+        return SeqFailed(id, error.status, str(error), (error.tokens, error.limit))
     if isinstance(error, RemudaError):
         return SeqFailed(id, error.status, str(error))
     return SeqFailed(id, 500, f"the engine refused the request: {without_paths(str(error) or repr(error))}")

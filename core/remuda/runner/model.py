@@ -15,7 +15,16 @@ from typing import Any, Final
 from msgspec import structs
 
 from ..backend import Embedded, EmbedJob, Embeds, GenerateJob, Generates, GenerationEvent, ModelStats, Tokenizes
-from ..errors import BadRequest, EngineError, EngineMissing, LoadFailed, OutOfMemory, RunnerDied, error_for_status
+from ..errors import (
+    BadRequest,
+    EngineError,
+    EngineMissing,
+    LoadFailed,
+    OutOfMemory,
+    PromptTooLong,
+    RunnerDied,
+    error_for_status,
+)
 from ..output import Text
 from .frames import (
     Answer,
@@ -307,5 +316,7 @@ def _translate(news: News | Exception) -> GenerationEvent:
 
 def _failure(news: News | Exception) -> Exception:
     if isinstance(news, SeqFailed):
+        if news.too_long is not None:
+            return PromptTooLong(*news.too_long)
         return error_for_status(news.status, news.message)
     return news if isinstance(news, Exception) else FrameError(f"{type(news).__name__} was not asked for")

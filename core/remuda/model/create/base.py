@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 from msgspec import structs
@@ -24,7 +23,7 @@ from ..manifest import (
     ModelConfigFile,
     decode_config,
 )
-from ..name import ModelName
+from ..parameters import MODEL_TYPE
 from ..store import BlobMissing, Pins, Store, StoredManifest
 from .parts import MAX_KEPT, Basis, Part, adopt, keep
 
@@ -64,13 +63,13 @@ def outside_basis(store: Store, pins: Pins, entry: ModelEntry, *, template: bool
     if template and entry.template:
         parts.append(keep(store, pins, TEMPLATES[0], entry.template.encode()))
     parts += [keep(store, pins, media_type, data) for media_type, data in _texts(entry)]
-    config = structs.replace(describe(entry.name, entry.weights, entry.format), parser=entry.parser or "")
+    config = structs.replace(describe(entry), parser=entry.parser or "")
     return Basis(parts=parts, config=config, outside=entry.weights, parent=str(entry.name))
 
 
-def describe(name: ModelName, weights: Path, format: str = "gguf") -> ModelConfigFile:
-    """What the weights say of themselves. Raises `GGUFError`."""
-    details = read_facts(ModelEntry(name=name, weights=weights, format=format)).details
+def describe(entry: ModelEntry) -> ModelConfigFile:
+    """What the weights of a model outside the store say of themselves. Raises `WeightsError`."""
+    details = read_facts(entry).details
     return ModelConfigFile(
         model_format=details.format,
         model_family=details.family,
@@ -85,7 +84,10 @@ def _texts(entry: ModelEntry) -> Iterator[tuple[str, bytes]]:
         yield SYSTEM, entry.system.encode()
     for text in entry.licenses:
         yield LICENSE, text.encode()
-    if options := entry.parameters or entry.options:
-        yield PARAMS, msgspec.json.encode(options, order="sorted")
+    parameters = entry.parameters or entry.options
+    if entry.model_type is not None:
+        parameters = {MODEL_TYPE: entry.model_type, **parameters}
+    if parameters:
+        yield PARAMS, msgspec.json.encode(parameters, order="sorted")
     if entry.messages:
         yield MESSAGES, msgspec.json.encode([ShowMessage(role, content) for role, content in entry.messages])

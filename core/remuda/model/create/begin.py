@@ -9,8 +9,9 @@ from msgspec import structs
 from ...errors import BadRequest, ModelNotFound
 from ..entry import ModelEntry
 from ..gguf import read_header
-from ..manifest import DRAFT
+from ..manifest import DRAFT, GGML, WEIGHTS
 from ..store import Pins, Store
+from ..weights import WeightsError
 from .base import describe, outside_basis, stored_basis
 from .parts import Basis
 from .recipe import Recipe
@@ -32,6 +33,7 @@ def begin(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry | None, up
         basis = Basis()
     else:
         basis = _of_files(store, recipe, [file for file in uploads.files if file.kind != "adapter"])
+    _check_company(basis, uploads)
     adapters = [*(file for file in uploads.files if file.kind == "adapter"), *uploads.adapters]
     if adapters:
         part = adapter_part(adapters, basis.config.model_family)
@@ -43,13 +45,13 @@ def begin(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry | None, up
 
 def chat_template(store: Store, uploads: Uploads) -> str:
     """The one in the uploaded model's weights; empty without. Blocking. Raises `GGUFError`."""
-    model = next((file for file in uploads.files if file.kind == "model"), None)
+    model = next((file for file in uploads.files if file.kind == "model" and file.format != GGML), None)
     return read_header(store.blob(model.digest))[0].text(_CHAT_TEMPLATE) if model is not None else ""
 
 
 def _of_entry(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry) -> Basis:
     if entry.stored is None:
-        return outside_basis(store, pins, entry, template=not recipe.template)
+        return _typed(store, recipe, outside_basis(store, pins, entry, template=not recipe.template))
     while True:
         stored = store.find(entry.name)
         if stored is None:
@@ -61,10 +63,34 @@ def _of_entry(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry) -> Ba
             if store.state(stored.name) == stored.state:
                 raise
             # It was replaced or removed before its blobs were held.
-    return structs.replace(basis, config=structs.replace(basis.config, model_format=entry.format))
+    basis = structs.replace(basis, config=structs.replace(basis.config, model_format=entry.format))
+    return _typed(store, recipe, basis)
+
+
+def _typed(store: Store, recipe: Recipe, basis: Basis) -> Basis:
+    """`basis` with the type of model that the recipe says. Raises `BadRequest` if the weights are not of that."""
+    part = basis.first(*WEIGHTS)
+    weights = store.blob(part.layer.digest) if part is not None else basis.outside
+    if not recipe.model_type or basis.config.model_format != GGML or weights is None:
+        return basis
+    try:
+        said = describe(ModelEntry(name=recipe.name, weights=weights, format=GGML, model_type=recipe.model_type))
+    except WeightsError as error:
+        raise BadRequest(f"the weights of '{basis.parent}' cannot be used: {error}") from None
+    config = structs.replace(basis.config, model_family=said.model_family, model_families=said.model_families)
+    return structs.replace(basis, config=config)
 
 
 def _of_files(store: Store, recipe: Recipe, files: list[Upload]) -> Basis:
-    config = describe(recipe.name, store.blob(files[0].digest))
+    weights, format = store.blob(files[0].digest), files[0].format
+    config = describe(ModelEntry(name=recipe.name, weights=weights, format=format, model_type=recipe.model_type))
     families = list(dict.fromkeys(file.architecture for file in files if file.architecture))
     return Basis(parts=[file.part() for file in files], config=structs.replace(config, model_families=families or None))
+
+
+def _check_company(basis: Basis, uploads: Uploads) -> None:
+    others = [*(file for file in uploads.files if file.kind != "model"), *uploads.adapters, *uploads.drafts]
+    if others and basis.config.model_format == GGML:
+        raise BadRequest(
+            f"{others[0].name!r} cannot be added: a model in GGML has no projector, adapter or draft model"
+        )

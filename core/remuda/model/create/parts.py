@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct, field, structs
 
 from ..digest import Digest
-from ..manifest import MODEL, Layer, ModelConfigFile
+from ..manifest import WEIGHTS, Layer, ModelConfigFile
 from ..store import Pins, Store
 
 __all__ = ["MAX_KEPT", "MAX_TEXT", "Basis", "Part", "adopt", "keep", "stored"]
@@ -45,8 +45,8 @@ class Basis(Struct, frozen=True, kw_only=True):
     parent: str = ""
     """The model that it is based on."""
 
-    def first(self, media_type: str) -> Part | None:
-        return next((part for part in self.parts if part.layer.media_type == media_type), None)
+    def first(self, *media_types: str) -> Part | None:
+        return next((part for part in self.parts if part.layer.media_type in media_types), None)
 
     def without(self, media_type: str) -> Basis:
         return structs.replace(self, parts=[part for part in self.parts if part.layer.media_type != media_type])
@@ -55,8 +55,9 @@ class Basis(Struct, frozen=True, kw_only=True):
         """The same with other weights in place of those of that type; `file_type` is how precise they are now."""
         config = structs.replace(self.config, file_type=file_type) if file_type else self.config
         rest = self.without(part.layer.media_type).parts
-        parts = [part, *rest] if part.layer.media_type == MODEL else [*rest, part]
-        outside = None if part.layer.media_type == MODEL else self.outside
+        is_model = part.layer.media_type in WEIGHTS
+        parts = [part, *rest] if is_model else [*rest, part]
+        outside = None if is_model else self.outside
         return structs.replace(self, parts=parts, config=config, outside=outside)
 
 

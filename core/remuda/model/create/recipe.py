@@ -16,7 +16,7 @@ from ...wire import CreateRequest, ShowMessage, parse_options
 from ..digest import Digest, parse_digest
 from ..manifest import ModelConfigFile
 from ..name import ModelName, parse_name
-from ..parameters import parameter_keep_alive
+from ..parameters import parameter_keep_alive, parameter_model_type
 from .overrides import overrides
 from .parts import MAX_TEXT
 
@@ -50,6 +50,11 @@ class Recipe(Struct, frozen=True, kw_only=True):
     draft_quantization: str = ""
     config: ModelConfigFile
     """Goes before what base and weights say."""
+
+    @property
+    def model_type(self) -> str:
+        """What kind of model the weights are, if they are GGML; empty if nobody says."""
+        return parameter_model_type(self.parameters)
 
     @property
     def remote(self) -> bool:
@@ -135,6 +140,7 @@ def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """Raises `BadRequest` for a known one with a value that cannot be. One text to stop at becomes a list."""
     known, _ = parse_options(parameters)
     parameter_keep_alive(parameters)
+    parameter_model_type(parameters)
     kept = {key: value for key, value in parameters.items() if value is not None}
     if "stop" in kept:
         kept["stop"] = list(known["stop"])

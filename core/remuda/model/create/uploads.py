@@ -9,22 +9,25 @@ from msgspec import Struct
 
 from ...errors import BadRequest
 from ..digest import Digest
-from ..gguf import GGUFError, check_gguf, kind_of
-from ..manifest import ADAPTER, DRAFT, MODEL, PROJECTOR, Layer
+from ..ggml import MAGICS, is_ggml, read_ggml
+from ..gguf import check_gguf, kind_of
+from ..manifest import ADAPTER, DRAFT, GGML, PROJECTOR, Layer, weights_type
 from ..store import Pins, Store, disk_errors
+from ..weights import WeightsError
 from .parts import Part
 
 __all__ = ["Upload", "Uploads", "adapter_part", "arrange", "check_types", "draft_part", "examine"]
 
-_MAGIC: Final = b"GGUF"
+_MAGICS: Final = frozenset({b"GGUF", *MAGICS})
 _HEAD: Final = 9
 """Bytes by which a file is told: safetensors are a length and an object of JSON."""
-_KINDS: Final = {"model": MODEL, "projector": PROJECTOR, "adapter": ADAPTER}
+_BESIDE: Final = {"projector": PROJECTOR, "adapter": ADAPTER}
+"""Kinds of files that are not the model itself."""
 _ONE_ADAPTER: Final = "only one adapter is currently supported"
 
 
 class Upload(Struct, frozen=True, kw_only=True):
-    """A sound GGUF file in the store."""
+    """A sound file in the store."""
 
     path: str
     """What the client calls it."""
@@ -32,9 +35,11 @@ class Upload(Struct, frozen=True, kw_only=True):
     size: int
     kind: Literal["model", "projector", "adapter"]
     architecture: str
-    shard: int
+    format: str = "gguf"
+    """Or `ggml`."""
+    shard: int = 0
     """Which part of a split GGUF it is, counted from 0."""
-    shards: int
+    shards: int = 1
     """Of how many; 1 if it is whole."""
     rest: tuple[Upload, ...] = ()
     """The other parts, if this is the first part of a split one."""
@@ -46,7 +51,8 @@ class Upload(Struct, frozen=True, kw_only=True):
 
     def part(self, media_type: str = "") -> Part:
         """As a layer, of the type that goes with its kind if none is given."""
-        return Part(Layer(media_type=media_type or _KINDS[self.kind], digest=self.digest, size=self.size))
+        own = _BESIDE.get(self.kind) or weights_type(self.format)
+        return Part(Layer(media_type=media_type or own, digest=self.digest, size=self.size))
 
 
 class Uploads(Struct, frozen=True, kw_only=True):
@@ -63,31 +69,38 @@ class Uploads(Struct, frozen=True, kw_only=True):
 
 
 def check_types(store: Store, pins: Pins, files: Mapping[str, Digest], *, script: str) -> None:
-    """Raises `BadRequest` if one of the files is no GGUF, and says what to do about it; `script` converts such files.
+    """Raises `BadRequest` if one of the files is neither GGUF nor GGML, and says what to do about it; `script` converts
+    such files.
 
     A file is told by its name where that ends as it should, else by its first bytes. All are pinned afterwards.
     """
     heads = {path: _head(store, pins, digest) for path, digest in files.items()}
     for path, head in heads.items():
-        if path.endswith(".safetensors") or (head[:4] != _MAGIC and head[8:] == b"{"):
+        if path.endswith(".safetensors") or (head[:4] not in _MAGICS and head[8:] == b"{"):
             raise BadRequest(
                 f"{_name(path)!r} is in the safetensors format, which this server does not convert: "
                 f"convert it with llama.cpp's {script}, and create the model from the GGUF file"
             )
-    others = [path for path, head in heads.items() if head[:4] != _MAGIC]
+    others = [path for path, head in heads.items() if head[:4] not in _MAGICS]
     if len(others) == len(heads) and not any(path.endswith(".gguf") for path in heads):
         raise BadRequest("unknown type")
     if others:
         raise BadRequest(f"supplied file was not in GGUF format: {_name(others[0])!r}")
 
 
-def examine(store: Store, path: str, digest: Digest) -> Upload:
-    """Blocking, for a tenth of a second at most. Raises `BadRequest` that names the file and the field at fault."""
+def examine(store: Store, path: str, digest: Digest, model_type: str = "") -> Upload:
+    """Blocking, for a tenth of a second at most. Raises `BadRequest` that names the file and the field at fault.
+
+    `model_type` is what a GGML file shall be, where it need not tell.
+    """
+    blob, size = store.blob(digest), store.blob_size(digest)
     try:
-        header = check_gguf(store.blob(digest))
-    except GGUFError as error:
+        if is_ggml(blob):
+            kind = read_ggml(blob, model_type).model_type
+            return Upload(path=path, digest=digest, size=size, kind="model", architecture=kind, format=GGML)
+        header = check_gguf(blob, early=True)
+    except WeightsError as error:
         raise BadRequest(f"{_name(path)!r} cannot be used: {error}") from None
-    size = store.blob_size(digest)
     return Upload(
         path=path,
         digest=digest,
@@ -101,7 +114,7 @@ def examine(store: Store, path: str, digest: Digest) -> Upload:
 
 def arrange(uploads: Sequence[Upload]) -> list[Upload]:
     """The files of one model, the weights first. Raises `BadRequest` if they are not those of one model."""
-    kinds = {kind: [upload for upload in uploads if upload.kind == kind] for kind in _KINDS}
+    kinds = {kind: [upload for upload in uploads if upload.kind == kind] for kind in ("model", *_BESIDE)}
     for kind in ("model", "projector"):
         if len(kinds[kind]) > 1:
             names = ", ".join(repr(upload.name) for upload in kinds[kind][:3])
@@ -132,6 +145,8 @@ def draft_part(uploads: Sequence[Upload]) -> Part:
     upload = _whole(uploads[0])
     if upload.kind != "model":
         raise BadRequest(f"{upload.name!r} is {_a(upload.kind)}, not a model to draft with")
+    if upload.format == GGML:
+        raise BadRequest(f"{upload.name!r} is in GGML; a model to draft with must be in GGUF")
     return upload.part(DRAFT)
 
 

@@ -50,16 +50,21 @@ _NO_TOKEN: Final = frozenset({-1, 2**32 - 1, 2**64 - 1})
 """What converters write for "there is none"."""
 _OF_TOKENS: Final = {"tokenizer.ggml.scores": {FLOAT32, INT32}, "tokenizer.ggml.token_type": {INT32, UINT32}}
 _MAX_SHARDS: Final = 2**16 - 1
+_LATE: Final = 2
+"""The oldest version that is read everywhere."""
 
 
-def check_gguf(path: Path) -> GGUFHeader:
+def check_gguf(path: Path, *, early: bool = False) -> GGUFHeader:
     """The header of a file that is sound, with tensors or, for a bare vocabulary, without.
 
-    A file of a split GGUF passes by itself: whether its fellows are there is for `merge_shards` to say.
+    A file of a split GGUF passes by itself: whether its fellows are there is for `merge_shards` to say. One of version
+    1 passes only if `early` is set: llama.cpp does not read it any more, and nothing here can copy parts of it.
     Blocking: tens of milliseconds. Raises `GGUFError` that names the field.
     """
     with opened(path) as reader:
         header = reader.header()
+        if header.version < _LATE and not early:
+            raise GGUFError("GGUF version 1 is read by older engines only: use the backend 'ctransformers'")
         _check_shards(header)
         _check_texts(header)
         _check_sizes(reader, header)

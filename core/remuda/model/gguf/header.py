@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from ...errors import LoadFailed
+from ..weights import WeightsError
 from .layout import DEFAULT_ALIGNMENT
 
 __all__ = ["ArrayPlace", "GGUFError", "GGUFHeader", "TensorPlace", "TextPlace", "kind_of"]
@@ -14,7 +14,7 @@ __all__ = ["ArrayPlace", "GGUFError", "GGUFHeader", "TensorPlace", "TextPlace", 
 _ENCODERS: Final = ("vision", "audio")
 
 
-class GGUFError(LoadFailed):
+class GGUFError(WeightsError):
     """The file is not a GGUF that can be used; the message names the field at fault, never the path."""
 
 

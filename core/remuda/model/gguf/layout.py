@@ -1,6 +1,6 @@
 """The numbers of the GGUF format: kinds of values, types of tensors, and how much of either is read here.
 
-Layout: the GGUF specification of ggml, versions 2 and 3, little-endian.
+Layout: the GGUF specification of ggml, versions 1 to 3, little-endian.
 """
 
 from __future__ import annotations

@@ -47,8 +47,13 @@ _NO_BOOL: Final = re.compile(rb"[^\x00\x01]")
 _MAX_ALIGNMENT: Final = 65_536
 _MAX_ELEMENTS: Final = 2**63
 _ALIGNMENT: Final = "general.alignment"
-_DIMENSIONS: Final = [struct.Struct(f"<{count}QIQ") for count in range(MAX_DIMENSIONS + 1)]
-"""A tensor's shape, its type and its offset."""
+_LENGTHS: Final = {1: NUMBER, 2: LENGTH, 3: LENGTH}
+"""By the version: what counts, and the lengths of texts and lists, are written as."""
+_DIMENSIONS: Final = {
+    form: [struct.Struct(f"<{count}{form.format[-1:]}IQ") for count in range(MAX_DIMENSIONS + 1)]
+    for form in (NUMBER, LENGTH)
+}
+"""A tensor's shape, whose sizes are written so too, its type and its offset."""
 
 
 def read_header(
@@ -89,11 +94,13 @@ class Reader:
         self._data, self._at, self._end, self._file_size = data, 0, len(data), file_size
         self._texts_left, self._listed_left = MAX_TEXTS, MAX_LISTED_TEXTS
         self._pairs: dict[str, tuple[int, int]] = {}
+        self._length = LENGTH
 
     def header(self) -> GGUFHeader:
         """Checks what belongs to the layout; what the values mean is another's to check."""
         version = self._version()
-        tensors, keys = self._number(LENGTH, "tensor count"), self._number(LENGTH, "key count")
+        self._length = _LENGTHS[version]
+        tensors, keys = self._number(self._length, "tensor count"), self._number(self._length, "key count")
         if tensors > MAX_TENSORS or keys > MAX_KEYS:
             raise GGUFError(f"tensor count {tensors} or key count {keys} is out of range")
         values = self._values(keys)
@@ -117,7 +124,7 @@ class Reader:
             return
         for text in texts:
             data = text.encode()
-            if self._data.find(LENGTH.pack(len(data)) + data, place.offset, place.end) >= 0:
+            if self._data.find(self._length.pack(len(data)) + data, place.offset, place.end) >= 0:
                 yield text
 
     def tokens(self, header: GGUFHeader, wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -139,8 +146,8 @@ class Reader:
         """The elements of an array of texts."""
         at = place.offset
         for _ in range(place.length):
-            begin = at + LENGTH.size
-            at = begin + LENGTH.unpack_from(self._data, at)[0]
+            begin = at + self._length.size
+            at = begin + self._length.unpack_from(self._data, at)[0]
             yield self._data[begin:at]
 
     def listed_numbers(self, place: ArrayPlace, begin: int = 0, count: int | None = None) -> tuple[Any, ...]:
@@ -163,8 +170,8 @@ class Reader:
         version = self._number(NUMBER, "version")
         if version and not version & 0xFFFF:
             raise GGUFError("the version is written big-endian; only little-endian files can be read")
-        if version not in {2, 3}:
-            raise GGUFError(f"GGUF version {version} is not supported; 2 and 3 are")
+        if version not in _LENGTHS:
+            raise GGUFError(f"GGUF version {version} is not supported; 1, 2 and 3 are")
         return version
 
     def _values(self, count: int) -> dict[str, Any]:
@@ -195,13 +202,13 @@ class Reader:
         return float(short_float32([value])[0]) if kind == FLOAT32 else value
 
     def _array(self, key: str) -> ArrayPlace:
-        kind, length = self._number(NUMBER, key), self._number(LENGTH, key)
+        kind, length = self._number(NUMBER, key), self._number(self._length, key)
         offset = self._at
         form = SCALARS.get(kind)
         if form is not None:
             self._advance(length * form.size, key)
             self._check_bools(kind, offset, key)
-        elif kind == STRING and length <= (self._end - self._at) // LENGTH.size:
+        elif kind == STRING and length <= (self._end - self._at) // self._length.size:
             self._skip_texts(length, key)
         else:
             raise GGUFError(f"{key[:80]!r} is an array that cannot be: type {kind}, length {length}")
@@ -211,10 +218,10 @@ class Reader:
         self._listed_left -= count
         if self._listed_left < 0:
             raise GGUFError(f"{key[:80]!r} has {count} texts; at most {MAX_LISTED_TEXTS} are possible in all arrays")
-        unpack, data, at, end = LENGTH.unpack_from, self._data, self._at, self._end
+        unpack, step, data, at, end = self._length.unpack_from, self._length.size, self._data, self._at, self._end
         try:
             for _ in range(count):
-                at += 8 + unpack(data, at)[0]
+                at += step + unpack(data, at)[0]
                 if at > end:
                     raise self._cut(key)
         except struct.error:
@@ -226,14 +233,14 @@ class Reader:
             raise GGUFError(f"{key[:80]!r} holds a truth value that is neither 0 nor 1")
 
     def _text(self, key: str) -> str | TextPlace:
-        size = self._number(LENGTH, key)
+        size = self._number(self._length, key)
         if size > MAX_TEXT:
             begin = self._advance(size, key)
             return TextPlace(begin, self._at)
         return self._read(size, key).decode("utf-8", "replace")
 
     def _short_text(self, most: int, what: str) -> bytes:
-        size = self._number(LENGTH, what)
+        size = self._number(self._length, what)
         if size > most:
             raise GGUFError(f"{what} is too long: {size} bytes; at most {most} are possible")
         return self._read(size, what)
@@ -259,7 +266,7 @@ class Reader:
         dimensions = self._number(NUMBER, name)
         if dimensions > MAX_DIMENSIONS:
             raise GGUFError(f"tensor {name!r} has {dimensions} dimensions; at most {MAX_DIMENSIONS} are possible")
-        form = _DIMENSIONS[dimensions]
+        form = _DIMENSIONS[self._length][dimensions]
         *shape, kind, offset = form.unpack_from(self._data, self._advance(form.size, name))
         elements = _elements(shape)
         if not 0 < elements < _MAX_ELEMENTS:

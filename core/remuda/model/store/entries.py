@@ -20,20 +20,22 @@ from ..entry import ModelEntry, Stored
 from ..manifest import (
     ADAPTER,
     DRAFT,
+    GGML,
+    GGML_MODEL,
     LICENSE,
     MESSAGES,
-    MODEL,
     PARAMS,
     PROJECTOR,
     SYSTEM,
     TEMPLATES,
+    WEIGHTS,
     BadManifest,
     Layer,
     ModelConfigFile,
     decode_config,
 )
 from ..name import ModelName
-from ..parameters import parameter_keep_alive
+from ..parameters import parameter_keep_alive, stored_model_type
 from .manifests import StoredManifest
 from .store import Store
 from .verified import FileState
@@ -138,14 +140,16 @@ class _Reader:
     def entry(self, stored: StoredManifest, parsers: frozenset[str]) -> ModelEntry:
         manifest = stored.manifest
         config = self._config(manifest.config)
-        weights = next(manifest.of(MODEL), None)
+        weights = next(manifest.of(*WEIGHTS), None)
         if weights is None:
             self._faults.insert(0, _without_weights(config))
+        is_ggml = weights is not None and weights.media_type == GGML_MODEL
         parameters = self._parameters(manifest.of(PARAMS))
         return ModelEntry(
             name=stored.name,
             weights=self._store.blob((weights or manifest.config).digest),
-            format=config.model_format or "gguf",
+            format=GGML if is_ggml else config.model_format or "gguf",
+            model_type=stored_model_type(parameters),
             projector=next(iter(self._paths(manifest.of(PROJECTOR))), None),
             adapters=self._paths(manifest.of(ADAPTER)),
             draft=next(iter(self._paths(manifest.of(DRAFT))), None),

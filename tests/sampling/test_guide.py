@@ -9,8 +9,7 @@ import pytest
 from llguidance import LLMatcher
 
 from remuda import Constraint
-from remuda_llamacpp.sampling.completion import rest_of_character
-from remuda_llamacpp.sampling.constraint import Guide
+from remuda.sampling import Guide, Vocabulary, compile_constraint, rest_of_character
 
 JSON = LLMatcher.grammar_from_json_schema('{"type": "object"}')
 DIGITS = LLMatcher.grammar_from_regex("[0-9]{3}")
@@ -19,12 +18,12 @@ DIGITS = LLMatcher.grammar_from_regex("[0-9]{3}")
 class Writer:
     """Feeds a text of its own choice to a guide."""
 
-    def __init__(self, engine, guide: Guide) -> None:
-        self.engine, self.guide = engine, guide
+    def __init__(self, vocabulary: Vocabulary, guide: Guide) -> None:
+        self.vocabulary, self.guide = vocabulary, guide
         self.text = b""
 
     def allowed(self) -> np.ndarray:
-        logits = np.zeros(self.engine.vocabulary, np.float32)
+        logits = np.zeros(self.vocabulary.size, np.float32)
         self.guide.mask(logits)
         return logits == 0
 
@@ -37,7 +36,7 @@ class Writer:
     def write(self, text: str, *, small: bool = False) -> bool:
         """Whether all of it was allowed: as the model would write it, or in the smallest tokens that are allowed."""
         if not small:
-            return all(self.token(token) for token in self.engine.tokenize(text, bos=False))
+            return all(self.token(token) for token in self.vocabulary.tokenize(text, bos=False))
         rest = text.encode()
         while rest:
             allowed = np.flatnonzero(self.allowed()).tolist()
@@ -54,10 +53,10 @@ class Writer:
 
 
 @pytest.fixture
-def writer(engine):
+def writer(vocabulary, grammars):
     def make(grammar=JSON, visible=(), **fields):
-        compiled = engine.compile(Constraint(grammar=grammar, **fields))
-        return Writer(engine, Guide(compiled, engine._vocabulary, engine._vocabulary.visible(visible)))
+        compiled = compile_constraint(Constraint(grammar=grammar, **fields), grammars)
+        return Writer(vocabulary, Guide(compiled, vocabulary, vocabulary.visible(visible)))
 
     return make
 
@@ -121,13 +120,13 @@ def test_thinking_must_not_end_the_text(thinker):
     one = thinker(opened=True)
     assert one.write("Hm")
     assert not one.allowed()[one.guide._compiled.kinds.ends].any()
-    assert one.allowed().sum() == one.engine.vocabulary - len(one.guide._compiled.kinds.ends)
+    assert one.allowed().sum() == one.vocabulary.size - len(one.guide._compiled.kinds.ends)
 
 
 def test_a_token_that_closes_and_goes_on_wrongly_is_not_taken(thinker):
     # `>` and a line end are one token in many vocabularies, and `></` is one in this.
     one = thinker(opened=True, close="</b>")
-    (wrong,) = one.engine.tokenize("></", bos=False)
+    (wrong,) = one.vocabulary.tokenize("></", bos=False)
     assert one.write("Hm</b")
     assert one.allowed()[wrong]
     before = one.guide.completion()
@@ -138,7 +137,7 @@ def test_a_token_that_closes_and_goes_on_wrongly_is_not_taken(thinker):
 
 def test_a_token_that_closes_and_goes_on_rightly_is_taken(thinker):
     one = thinker(LLMatcher.grammar_from_regex("</[a-z]+>"), opened=True, close="</b>")
-    (token,) = one.engine.tokenize("></", bos=False)
+    (token,) = one.vocabulary.tokenize("></", bos=False)
     assert one.write("Hm</b")
     assert one.token(token)
     assert one.write("x>")
@@ -201,7 +200,7 @@ def test_half_a_character_is_made_whole_where_the_engine_cuts(thinker):
     for prefix in ("<think>", '{"a": "'):
         one = thinker()
         assert one.write(prefix)
-        first = one.engine.tokenize("🦄", bos=False)[0]
+        first = one.vocabulary.tokenize("🦄", bos=False)[0]
         assert one.token(first)
         with pytest.raises(UnicodeDecodeError):
             one.text.decode()
@@ -210,33 +209,33 @@ def test_half_a_character_is_made_whole_where_the_engine_cuts(thinker):
 
 
 def test_control_tokens_that_are_visible_open_and_close(thinker):
-    one = thinker(open="<jupyter_start>", close="<file_sep>", visible=("<jupyter_start>", "<file_sep>"))
-    start, end = (one.engine.tokenize(tag)[0] for tag in ("<jupyter_start>", "<file_sep>"))
+    one = thinker(open="<tag_open>", close="<tag_close>", visible=("<tag_open>", "<tag_close>"))
+    start, end = (one.vocabulary.tokenize(tag, bos=False)[0] for tag in ("<tag_open>", "<tag_close>"))
     assert one.token(start)
     assert one.write("Hm")
     assert one.token(end)
     assert one.write("{}")
-    assert one.text == b"<jupyter_start>Hm<file_sep>{}"
+    assert one.text == b"<tag_open>Hm<tag_close>{}"
 
 
 def test_control_tokens_that_are_visible_are_text_for_the_grammar_too(writer):
-    grammar = LLMatcher.grammar_from_regex("<file_sep>[0-9]")
-    (token,) = writer().engine.tokenize("<file_sep>")
+    grammar = LLMatcher.grammar_from_regex("<tag_close>[0-9]")
+    (token,) = writer().vocabulary.tokenize("<tag_close>", bos=False)
     assert not writer(grammar).allowed()[token]
-    one = writer(grammar, visible=("<file_sep>",))
+    one = writer(grammar, visible=("<tag_close>",))
     assert one.token(token)
     assert one.write("7")
     assert one.guide.ended
-    assert writer(grammar).write("<file", small=True)
+    assert writer(grammar).write("<tag_c", small=True)
 
 
 def test_control_tokens_that_the_grammar_names_are_taken(writer):
-    one = writer('start: "a" <file_sep> "b"')
-    (token,) = one.engine.tokenize("<file_sep>")
+    one = writer('start: "a" <tag_close> "b"')
+    (token,) = one.vocabulary.tokenize("<tag_close>", bos=False)
     assert one.guide.completion() == b"ab"
     assert one.write("a")
     assert one.token(token)
     assert one.write("b")
     assert one.text == b"ab"
-    one = writer('start: "a" <file_sep> "b"', visible=("<file_sep>",))
-    assert one.guide.completion() == b"a<file_sep>b"
+    one = writer('start: "a" <tag_close> "b"', visible=("<tag_close>",))
+    assert one.guide.completion() == b"a<tag_close>b"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remuda_llamacpp.threads import cores
+from remuda.runner import cores
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,20 @@ import jsonschema
 import numpy as np
 import pytest
 from llguidance import LLMatcher
+from small_schemas import random_schema
 
-from remuda_llamacpp.sampling.completion import completion
-
-from .schemas import random_schema
+from remuda.sampling import completion
 
 
 @pytest.fixture
-def finish(engine):
+def finish(grammars, vocabulary):
     """What `completion` adds to a text that was written under a grammar."""
 
     def run(grammar: str, text: bytes) -> bytes | None:
-        matcher = engine._grammars.matcher(grammar)
+        matcher = grammars.matcher(grammar)
         assert matcher.could_take_bytes(text)
         matcher.take_bytes(text)
-        return completion(matcher, grammar, engine._vocabulary.piece)
+        return completion(matcher, grammar, vocabulary.piece)
 
     return run
 
@@ -34,15 +33,15 @@ def schema(value: object) -> str:
     return LLMatcher.grammar_from_json_schema(json.dumps(value))
 
 
-def cuts(engine, grammar: str, seed: int, every: int):
+def cuts(grammars, vocabulary, grammar: str, seed: int, every: int):
     """A random text of tokens that the grammar allows, cut after every so many of them, and what completes it."""
-    draw, matcher, text = random.Random(seed), engine._grammars.matcher(grammar), b""
+    draw, matcher, text = random.Random(seed), grammars.matcher(grammar), b""
     for count in range(100):
         if count % every == 0:
-            tail = completion(matcher, grammar, engine._vocabulary.piece)
+            tail = completion(matcher, grammar, vocabulary.piece)
             assert tail is not None, text
             yield text, tail
-        pieces = [(token, engine._vocabulary.piece(token)) for token in np.flatnonzero(~matcher.forbidden()).tolist()]
+        pieces = [(token, vocabulary.piece(token)) for token in np.flatnonzero(~matcher.forbidden()).tolist()]
         # White space may be had without end, and would be all that is drawn.
         pieces = [(token, data) for token, data in pieces if data and (data.strip() or draw.random() < 0.01)]
         if matcher.ended or not pieces:
@@ -53,11 +52,11 @@ def cuts(engine, grammar: str, seed: int, every: int):
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_random_schemas_cut_at_every_third_token_give_documents_that_validate(engine, seed):
+def test_random_schemas_cut_at_every_third_token_give_documents_that_validate(grammars, vocabulary, seed):
     wanted = random_schema(seed)
     validator = jsonschema.Draft202012Validator(wanted)
     count = 0
-    for text, tail in cuts(engine, schema(wanted), seed, every=3):
+    for text, tail in cuts(grammars, vocabulary, schema(wanted), seed, every=3):
         validator.validate(json.loads(text + tail))
         count += 1
     assert count > 0

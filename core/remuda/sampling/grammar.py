@@ -13,9 +13,8 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
-from remuda.errors import BadRequest
-
-from ..vocab import Vocabulary
+from ..errors import BadRequest
+from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer

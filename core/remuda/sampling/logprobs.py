@@ -7,11 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from remuda.output import TokenLogprob
+from ..output import TokenLogprob
+from .vocabulary import Vocabulary
 
-from ..vocab import Vocabulary
-
-__all__ = ["Logprobs"]
+__all__ = ["Logprobs", "likeliest"]
 
 _LEAST = -9999.0
 """Stands for minus infinity, which JSON does not have."""
@@ -28,7 +27,7 @@ class Logprobs:
 
     def of(self, token: int, most: int, vocabulary: Vocabulary) -> TokenLogprob:
         """That of `token`, and of the `most` likeliest: likeliest first, the lower id first of equals."""
-        top = [self._one(other, vocabulary) for other in self._likeliest(most)]
+        top = [self._one(other, vocabulary) for other in likeliest(self._logits, most).tolist()]
         return TokenLogprob(vocabulary.spelled(token), self._value(token), top)
 
     def _one(self, token: int, vocabulary: Vocabulary) -> TokenLogprob:
@@ -37,11 +36,13 @@ class Logprobs:
     def _value(self, token: int) -> float:
         return max(float(self._logits[token]) - self._total, _LEAST)
 
-    def _likeliest(self, most: int) -> list[int]:
-        most = min(most, len(self._logits))
-        if most <= 0:
-            return []
-        least = np.partition(self._logits, -most)[-most]
-        tokens = np.flatnonzero(self._logits >= least)
-        order = np.argsort(-self._logits[tokens], kind="stable")
-        return tokens[order[:most]].tolist()
+
+def likeliest(logits: NDArray[np.floating], most: int) -> NDArray[np.intp]:
+    """Where the `most` highest of `logits` are: the highest first, the lower index first of equals."""
+    most = min(most, len(logits))
+    if most <= 0:
+        return np.zeros(0, np.intp)
+    least = np.partition(logits, -most)[-most]
+    found = np.flatnonzero(logits >= least)
+    order = np.argsort(-logits[found], kind="stable")
+    return found[order[:most]]

@@ -21,12 +21,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from remuda.errors import BadRequest
-from remuda.output import Constraint
-
-from ..vocab import Vocabulary
+from ..errors import BadRequest
+from ..output import Constraint
 from .completion import completion, rest_of_character
 from .grammar import SPACE, GrammarFailed, Grammars, Kinds, Matcher
+from .vocabulary import Vocabulary
 
 __all__ = ["Compiled", "Guide", "compile_constraint"]
 

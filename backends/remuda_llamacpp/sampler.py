@@ -14,24 +14,29 @@ from numpy.typing import NDArray
 
 from remuda.engine import Sequence
 
-from .. import _native
-from ..vocab import Vocabulary
+from . import _native
 
 __all__ = ["Sampler", "logits_of"]
 
 _NOTHING = 1e-30
+_HIGHEST = 0xFFFFFFFE
+"""Seed: llama.cpp takes the next one for a wish to draw at random."""
 
 
 class Sampler:
     """Samples one sequence. `close` frees it; after that it must not be used."""
 
-    def __init__(self, sequence: Sequence, context: int, vocab: Vocabulary, suppressed: list[int]) -> None:
-        self._vocabulary = vocab.size
+    def __init__(self, sequence: Sequence, context: int, vocabulary: int, suppressed: list[int]) -> None:
+        """`context`: how many tokens a sequence may hold. `vocabulary`: how many tokens there are.
+
+        `suppressed` never come.
+        """
+        self._vocabulary = vocabulary
         self._chain = _native.chain_new(_native.chain_params())
         self.plain = not suppressed
         """Nothing but the likeliest token is asked for."""
         if suppressed:
-            self._add(_native.forbid(vocab.size, suppressed))
+            self._add(_native.forbid(vocabulary, suppressed))
         if self._add_penalties(sequence, context):
             self.plain = False
         self._add_choice(sequence)
@@ -71,7 +76,7 @@ class Sampler:
             self._add(_native.min_p(options.min_p, 1))
         if options.temperature != 1:
             self._add(_native.temperature(options.temperature))
-        self._add(_native.dist(sequence.seed & 0xFFFFFFFF))
+        self._add(_native.dist(min(sequence.seed & 0xFFFFFFFF, _HIGHEST)))
 
     def sample(self, context: _native.Context, row: int) -> int:
         """The next token, from the logits of `row` of the last batch. Penalties take note of it."""
