@@ -1,7 +1,7 @@
 """The test kit: public, and shipped with the package.
 
 `Script`, `ScriptedPlugin` and `write_script` make models that do what a test says; `LiveServer` runs the whole server
-on a real socket.
+on a real socket. `EngineConformance` and `BackendConformance` are tests to be inherited by those of a plugin.
 """
 
 from __future__ import annotations
@@ -11,15 +11,33 @@ from typing import TYPE_CHECKING
 from .scripted import Script, ScriptedBackend, ScriptedEngine, ScriptedPlugin, write_script
 
 if TYPE_CHECKING:
+    from .conformance import BackendConformance, EngineConformance
     from .server import LiveServer
 
-__all__ = ["LiveServer", "Script", "ScriptedBackend", "ScriptedEngine", "ScriptedPlugin", "write_script"]
+__all__ = [
+    "BackendConformance",
+    "EngineConformance",
+    "LiveServer",
+    "Script",
+    "ScriptedBackend",
+    "ScriptedEngine",
+    "ScriptedPlugin",
+    "write_script",
+]
 
 
 def __getattr__(name: str) -> object:
-    """`LiveServer` when it is wanted: a runner that hosts the scripted engine has no use for a web framework."""
+    """What is heavy, when it is wanted: a runner with the scripted engine has no use for pytest or a web framework."""
     if name == "LiveServer":
         from .server import LiveServer
 
         return LiveServer
+    if name in {"BackendConformance", "EngineConformance"}:
+        import pytest
+
+        # A failing test then says what it saw, as one in a file of tests does.
+        pytest.register_assert_rewrite(f"{__name__}.conformance")
+        from . import conformance
+
+        return getattr(conformance, name)
     raise AttributeError(name)

@@ -1,0 +1,29 @@
+"""The suite of a `Backend`: one file for each of the things that it promises."""
+
+from __future__ import annotations
+
+from .formats import EmbedTests, FormatTests
+from .leaving import LeavingTests
+from .life import LifeTests
+from .texts import CharacterTests, TextTests
+
+__all__ = ["BackendConformance"]
+
+
+class BackendConformance(TextTests, CharacterTests, FormatTests, EmbedTests, LeavingTests, LifeTests):
+    """What `remuda.backend` promises. Subclass it, and give it a backend and a model:
+
+        class TestSteamBackend(BackendConformance):
+            @pytest.fixture(scope="session")
+            @classmethod
+            def backend(cls) -> SteamBackend:
+                return SteamBackend()
+
+            @pytest.fixture(scope="session")
+            @classmethod
+            def entry(cls) -> ModelEntry:
+                return ModelEntry(name=parse_name("tiny"), weights=Path("tiny.steam"), format="steam")
+
+    What a model does not have (embeddings, constraints, a process of its own) is found out and left out. `skips` and
+    what else may be set are in `BackendFixtures`.
+    """
