@@ -48,7 +48,7 @@ class CTransformersEngine(SerialEngine):
 
     @classmethod
     def load(cls, spec: LoadSpec) -> CTransformersEngine:
-        return cls(load(spec))
+        return cls(load(spec, cls.progress))
 
     # --- sequences ---
 

@@ -6,7 +6,7 @@ is looked at here.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from remuda.runner.cores import available_cores
 
 from .native import Library, Native
 from .place import Place
+from .reading import reading
 from .settings import read_settings
 from .sizes import Sizes, chunk, contexts, sizes_of_ggml, sizes_of_gguf
 from .tokens import Tokens, tokens_of_ggml, tokens_of_gguf
@@ -100,8 +101,8 @@ class Source(Struct, frozen=True, kw_only=True):
             yield link
 
 
-def load(spec: LoadSpec) -> Loaded:
-    """Raises `LoadFailed`."""
+def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
+    """`progress` is told how much is done, 0 to 1, also from another thread. Raises `LoadFailed`."""
     settings = read_settings(spec.settings)
     path = Path(spec.weights)
     if spec.adapters:
@@ -110,7 +111,7 @@ def load(spec: LoadSpec) -> Loaded:
     try:
         if _is_gguf(path):
             header = check_gguf(path, early=True)
-            _check(header, spec.name)
+            _check(header)
             tokens, sizes, model_type = tokens_of_gguf(path), sizes_of_gguf(header), "gguf"
         else:
             found = read_ggml(path, settings.model_type)
@@ -130,10 +131,11 @@ def load(spec: LoadSpec) -> Loaded:
         advice=_GGUF_ADVICE if model_type == "gguf" else _ADVICE.format(model_type),
         name_there=name_there,
     )
-    natives = [source.open()]
-    _try(natives[0], tokens, spec.name)
     count = contexts(sizes, context, spec.parallel, mmap=source.mmap)
-    natives += [source.open() for _ in range(count - 1)]
+    with reading(count * sizes.weights, progress):
+        natives = [source.open()]
+        _try(natives[0], tokens, spec.name)
+        natives += _further(source, count - 1)
     return Loaded(
         natives=natives,
         source=source,
@@ -143,6 +145,18 @@ def load(spec: LoadSpec) -> Loaded:
         chunk=chunk(model_type, spec.options.num_batch),
         threads=_threads(spec.options.num_thread),
     )
+
+
+def _further(source: Source, count: int) -> list[Native]:
+    """As many more contexts, or fewer: one is enough."""
+    natives: list[Native] = []
+    while len(natives) < count:
+        try:
+            native = source.open()
+        except LoadFailed:
+            break
+        natives.append(native)
+    return natives
 
 
 def _name_there(header: GGMLHeader) -> str:
@@ -168,7 +182,7 @@ def _is_gguf(path: Path) -> bool:
         raise LoadFailed(f"the weights cannot be read: {type(error).__name__}") from None
 
 
-def _check(header: GGUFHeader, name: str) -> None:
+def _check(header: GGUFHeader) -> None:
     """Raises `LoadFailed` for a GGUF that is sound, but newer than the library."""
     architecture, kind = header.architecture, header.text("tokenizer.ggml.model")
     if architecture not in _ARCHITECTURES:

@@ -14,7 +14,7 @@ from remuda.backend import LoadWish
 from remuda.errors import LoadFailed
 from remuda.model import ModelEntry, parse_name
 from remuda.wire import Options
-from remuda_ctransformers import native, sizes
+from remuda_ctransformers import native, reading, sizes
 from remuda_ctransformers.backend import CTransformersBackend
 from remuda_ctransformers.engine import CTransformersEngine
 
@@ -149,6 +149,33 @@ def test_heads_that_share_keys_are_told_by_a_name(tmp_path, monkeypatch, keys, n
     assert "70b" not in str(opened[0].parent)
     assert not opened[0].exists()
     assert engine._loaded.sizes.cell == 2 * 2 * 2 * keys
+    engine.close()
+
+
+def test_what_is_read_is_told(models, monkeypatch):
+    told: list[float] = []
+    counts = iter(range(1000))
+    monkeypatch.setattr(reading, "_EVERY", 0.001)
+    monkeypatch.setattr(reading, "_read", lambda: next(counts))
+    with reading.reading(4, told.append):
+        while len(told) < 8:
+            pass
+    assert told[:6] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_a_system_that_does_not_count_tells_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(reading, "_COUNTS", tmp_path / "none")
+    assert reading._read() == 0
+    (tmp_path / "none").write_text("wchar: 3\n")
+    assert reading._read() == 0
+
+
+def test_a_context_more_that_cannot_be_opened_is_done_without(models, monkeypatch):
+    opened = iter([True, True, False])
+    open_ = native.Native.open
+    monkeypatch.setattr(native.Native, "open", lambda *args, **fields: open_(*args, **fields) if next(opened) else None)
+    engine = CTransformersEngine.load(LoadSpec(name="tiny", weights=str(models["gguf"]), context=64, parallel=4))
+    assert engine.parallel == 2
     engine.close()
 
 
