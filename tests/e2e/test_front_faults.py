@@ -74,7 +74,7 @@ def hasty(request: pytest.FixtureRequest) -> Iterator[Fronted]:
     """Here the server waits for no more than a moment."""
     plugins = [("looking", Looking())] if request.param == "as a job" else []
     with Upstream() as upstream:
-        attic = behind(upstream.url, first_byte_timeout=0.05, stall_timeout=0.1)
+        attic = behind(upstream.url, first_byte_timeout=0.25, stall_timeout=0.3)
         with asking(fronted({"attic": attic}, remote=NEVER_DOWN), *plugins) as (_, http):
             yield Fronted(upstream, http, unread=not plugins)
 
@@ -162,7 +162,7 @@ def test_s46_cuts_an_answer_in_one_piece(front: Fronted, path: str) -> None:
 @pytest.mark.parametrize("stall", ["head", "body"])
 def test_s46_stalls_before_its_answer_begins(hasty: Fronted, stall: str, *, stream: bool) -> None:
     """An answer in one piece that is handed on unread has ten times as long to begin."""
-    seconds = 0.5 if hasty.unread and not stream else 0.05
+    seconds = 2.5 if hasty.unread and not stream else 0.25
     reply = hasty.told(Fault(stall=stall), stream=stream)
     assert refused(reply, 504) == f"upstream 'attic' did not answer within {seconds} s{SLOW}"
     hasty.upstream.await_running(0)
@@ -173,7 +173,7 @@ def test_s46_stalls_before_its_answer_begins(hasty: Fronted, stall: str, *, stre
 def test_s46_stalls_in_mid_stream(hasty: Fronted, path: str, fault: Fault) -> None:
     """Bytes that make no line do not count as an answer."""
     reply = hasty.told(fault, path=path)
-    words = f"upstream 'attic' sent nothing whole for 0.1 s in the middle of its answer{SLOW}"
+    words = f"upstream 'attic' sent nothing whole for 0.3 s in the middle of its answer{SLOW}"
     if fault.trickle:
         assert refused(reply, 504) == words
     else:
@@ -183,9 +183,9 @@ def test_s46_stalls_in_mid_stream(hasty: Fronted, path: str, fault: Fault) -> No
 
 def test_s46_trickles_an_answer_in_one_piece(hasty: Fronted) -> None:
     """However small the pieces are and however steadily they come. A job asks for a stream."""
-    whole = f"upstream 'attic' did not end its answer within 0.5 s{SLOW}"
-    line = f"upstream 'attic' sent nothing whole for 0.1 s in the middle of its answer{SLOW}"
-    assert refused(hasty.told(Fault(trickle=0.02), stream=False), 504) == (whole if hasty.unread else line)
+    whole = f"upstream 'attic' did not end its answer within 2.5 s{SLOW}"
+    line = f"upstream 'attic' sent nothing whole for 0.3 s in the middle of its answer{SLOW}"
+    assert refused(hasty.told(Fault(trickle=0.05), stream=False), 504) == (whole if hasty.unread else line)
     hasty.upstream.await_running(0)
 
 
