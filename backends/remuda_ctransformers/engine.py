@@ -1,8 +1,8 @@
 """The ctransformers engine: a context for each sequence, and tokens chosen from the logits that the library shows.
 
 A context holds one text at a time, so `SerialEngine` is its base: as many sequences take turns as there are contexts,
-a token or a micro-batch of a prompt each, and further ones wait until a context is free. They are not computed
-together, as llama.cpp's engine computes them: they share the speed of one.
+a token each, and a micro-batch for one that reads its prompt; further ones wait until a context is free. They are not
+computed together, as llama.cpp's engine computes them: they share the speed of one. An embedding takes a context, too.
 
 The library's own sampler is not used: it would begin its random numbers anew at each token, and divide by a temperature
 of 0. `remuda.sampling` has all that the protocol's options and formats need.
@@ -11,6 +11,7 @@ of 0. `remuda.sampling` has all that the protocol's options and formats need.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Sequence as ListOf
 from functools import partial
 
@@ -22,7 +23,7 @@ from remuda.output import Constraint
 from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, Guide, Sampler, compile_constraint
 
 from .load import Loaded, load
-from .place import Place
+from .slot import Slot
 from .vocabulary import NativeVocabulary
 
 __all__ = ["CTransformersEngine"]
@@ -36,14 +37,17 @@ class CTransformersEngine(SerialEngine):
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
         self._loaded = loaded
-        self._places = [loaded.place(native) for native in loaded.natives]
-        self._free = list(self._places)
+        self._slots = [loaded.slot(native) for native in loaded.natives]
+        self._free = list(self._slots)
+        """The one that rested longest first."""
+        self._waiting: deque[object] = deque()
+        """Those who want one, first come first served."""
         self._choices: dict[int, Choice] = {}
         self._vocabulary = NativeVocabulary(loaded.natives[0], loaded.tokens)
         self._grammars = Grammars(self._vocabulary)
         self.vocabulary = self._vocabulary.size
-        self.context, self.parallel = loaded.context, len(self._places)
-        self.embed_most, self.embed_room = (1, self.context) if loaded.sizes.embeds else (0, 0)
+        self.context, self.parallel = loaded.context, len(self._slots)
+        self.embed_most, self.embed_room = (1, self.context) if loaded.sizes.is_llama else (0, 0)
         self._computed = self._cached = 0
 
     @classmethod
@@ -60,7 +64,8 @@ class CTransformersEngine(SerialEngine):
             raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
         if len(self._choices) >= self.parallel:
             raise EngineError(f"all {self.parallel} sequences are taken")
-        visible, guide = self._vocabulary.visible(sequence.visible), None
+        # A control token has no text that a stop string could be found in.
+        visible, guide = self._vocabulary.visible((*sequence.visible, *sequence.options.stop)), None
         if sequence.constraint is not None:
             compiled: Compiled = sequence.compiled or self.compile(sequence.constraint)
             guide = Guide(compiled, self._vocabulary, visible)
@@ -76,34 +81,45 @@ class CTransformersEngine(SerialEngine):
         return self._choices[id].completion() if id in self._choices else b""
 
     def run(self, sequence: Sequence) -> Generator[Event | None, None, None]:
-        place = max(self._free, key=lambda place: place.usable(sequence.tokens, sequence.owner))
-        self._free.remove(place)
+        slot = yield from self._taken(sequence.tokens, sequence.owner)
         try:
-            yield from self._read(place, sequence)
-            yield from self._write(place, sequence)
+            yield from self._read(slot, sequence)
+            yield from self._write(slot, sequence)
         finally:
-            # The least recently used one is taken where no beginning is shared.
-            self._free.append(place)
+            self._free.append(slot)
 
-    def _read(self, place: Place, sequence: Sequence) -> Generator[Event | None, None, None]:
+    def _taken(self, tokens: ListOf[int], owner: str) -> Generator[None, None, Slot]:
+        """A slot, as soon as one is free: that from which the text can go on, else the one that rested longest."""
+        turn = object()
+        self._waiting.append(turn)
+        try:
+            while self._waiting[0] is not turn or not self._free:
+                yield None
+            slot = max(self._free, key=lambda slot: slot.usable(tokens, owner))
+            self._free.remove(slot)
+            return slot
+        finally:
+            self._waiting.remove(turn)
+
+    def _read(self, slot: Slot, sequence: Sequence) -> Generator[Event | None, None, None]:
         began = time.perf_counter_ns()
-        cached = place.begin(sequence.tokens, sequence.owner)
+        cached = slot.begin(sequence.tokens, sequence.owner)
         while True:
-            if not place.read():
+            if not slot.read():
                 yield Failed(sequence.id, 500, _BROKEN)
                 return
-            if not place.unread:
+            if not slot.unread:
                 break
             yield None
         self._computed += len(sequence.tokens) - cached
         self._cached += cached
         yield PromptRead(sequence.id, len(sequence.tokens), cached, time.perf_counter_ns() - began)
 
-    def _write(self, place: Place, sequence: Sequence) -> Generator[Event | None, None, None]:
+    def _write(self, slot: Slot, sequence: Sequence) -> Generator[Event | None, None, None]:
         id, choice, limit = sequence.id, self._choices[sequence.id], min(sequence.limit, self.context)
         sampler = Sampler(sequence, self.context, self.vocabulary)
         while True:
-            logits = place.logits()[: self.vocabulary]
+            logits = slot.logits()[: self.vocabulary]
             if not np.isfinite(logits).all():
                 yield Failed(id, 500, "the model gave no numbers to choose a token by: its weights may be damaged")
                 return
@@ -117,12 +133,14 @@ class CTransformersEngine(SerialEngine):
             yield piece
             if choice.ended:
                 return
-            if place.length + 1 < limit:
-                computed = place.write(piece.token)
+            if slot.length + 1 < limit:
+                computed = slot.write(piece.token)
             elif sequence.shift:
-                place.shift(max(0, sequence.keep), piece.token)
-                while (computed := place.read()) and place.unread:
+                slot.shift(max(0, sequence.keep), piece.token)
+                computed = True
+                while computed and slot.unread:
                     yield None
+                    computed = slot.read()
             else:
                 yield Ended(id, "length", choice.completion())
                 return
@@ -149,18 +167,19 @@ class CTransformersEngine(SerialEngine):
             raise BadRequest("an input holds no tokens, and this model adds none of its own; send some text")
         return tokens[:limit], len(tokens)
 
-    def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
         """The last layer's state of each input's last token: the only one that the library shows."""
         if not self.embed_most:
             return super().embed(inputs)
-        place = self._free.pop(0) if self._free else self._loaded.place(self._loaded.source.open())
+        slot = yield from self._taken(inputs[0], "")
         try:
-            return [_vector(place, tokens) for tokens in inputs]
+            vectors: list[bytes] = []
+            for tokens in inputs:
+                yield from _embedded(slot, tokens)
+                vectors.append(slot.native.embedding().tobytes())
+            return vectors
         finally:
-            if place in self._places:
-                self._free.append(place)
-            else:
-                place.native.close()
+            self._free.append(slot)
 
     # --- sizes, end ---
 
@@ -171,7 +190,7 @@ class CTransformersEngine(SerialEngine):
 
     def counters(self) -> dict[str, float]:
         return {
-            "cells_live": sum(place.length for place in self._places if place not in self._free),
+            "cells_live": sum(slot.held for slot in self._slots if slot not in self._free),
             "prompt_tokens_computed_total": self._computed,
             "prompt_tokens_cached_total": self._cached,
         }
@@ -179,13 +198,16 @@ class CTransformersEngine(SerialEngine):
     def close(self) -> None:
         for id in list(self._choices):
             self.cancel(id)
-        for place in self._places:
-            place.native.close()
+        for slot in self._slots:
+            slot.native.close()
 
 
-def _vector(place: Place, tokens: ListOf[int]) -> bytes:
-    place.begin(tokens, "")
-    while place.unread:
-        if not place.read():
+def _embedded(slot: Slot, tokens: ListOf[int]) -> Generator[None, None, None]:
+    """A micro-batch at a time."""
+    slot.begin(tokens, "")
+    while True:
+        if not slot.read():
             raise EngineError(_BROKEN)
-    return place.native.embedding().tobytes()
+        if not slot.unread:
+            return
+        yield

@@ -24,10 +24,10 @@ def estimate(model: ModelEntry, wish: LoadWish) -> Estimate:
         sizes = _sizes(model)
     except LoadFailed:  # loading it will say why
         return Estimate(memory=_PROCESS)
-    context = min(wish.context, sizes.trained) if sizes.trained else wish.context
+    context = sizes.plan(wish.context, wish.options.num_batch).context
     mmap = wish.options.use_mmap is not False
     count = contexts(sizes, context, wish.parallel, mmap=mmap)
-    mapped = sizes.weights if mmap and sizes.mappable else 0
+    mapped = sizes.weights if mmap and sizes.is_llama else 0
     return Estimate(memory=_PROCESS + sizes.all(context, count, mmap=mmap), mapped=mapped)
 
 

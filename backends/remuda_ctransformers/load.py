@@ -15,16 +15,17 @@ from typing import Final
 from msgspec import Struct
 
 from remuda.engine import LoadSpec
-from remuda.errors import LoadFailed
+from remuda.errors import LoadFailed, OutOfMemory
 from remuda.model.ggml import GGMLHeader, read_ggml
 from remuda.model.gguf import GGUFHeader, check_gguf
 from remuda.runner.cores import available_cores
 
 from .native import Library, Native
-from .place import Place
+from .pool import FIRST, Plan
 from .reading import reading
 from .settings import read_settings
-from .sizes import Sizes, chunk, contexts, sizes_of_ggml, sizes_of_gguf
+from .sizes import Sizes, contexts, sizes_of_ggml, sizes_of_gguf
+from .slot import Slot
 from .tokens import Tokens, tokens_of_ggml, tokens_of_gguf
 
 __all__ = ["Loaded", "load"]
@@ -50,12 +51,12 @@ class Loaded(Struct, frozen=True, kw_only=True):
     sizes: Sizes
     context: int
     """Tokens per sequence."""
-    chunk: int
+    micro_batch: int
     """Prompt tokens in a micro-batch."""
     threads: int
 
-    def place(self, native: Native) -> Place:
-        return Place(native, chunk=self.chunk, threads=self.threads)
+    def slot(self, native: Native) -> Slot:
+        return Slot(native, micro_batch=self.micro_batch, threads=self.threads)
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -105,8 +106,9 @@ def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
     """`progress` is told how much is done, 0 to 1, also from another thread. Raises `LoadFailed`."""
     settings = read_settings(spec.settings)
     path = Path(spec.weights)
-    if spec.adapters:
-        raise LoadFailed(f"{spec.name} could not be loaded: ctransformers applies no adapters")
+    if spec.adapters or spec.projector:
+        what = "applies no adapters" if spec.adapters else "reads no images: leave the projector out"
+        raise LoadFailed(f"{spec.name} could not be loaded: ctransformers {what}")
     name_there = ""
     try:
         if _is_gguf(path):
@@ -118,31 +120,30 @@ def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
             tokens, sizes, model_type = tokens_of_ggml(path, found), sizes_of_ggml(found), found.model_type
             name_there = _name_there(found)
     except LoadFailed as error:
-        raise LoadFailed(f"{spec.name} could not be loaded: {error}") from None
-    context = min(spec.context, sizes.trained) if sizes.trained else spec.context
+        kind = OutOfMemory if isinstance(error, OutOfMemory) else LoadFailed
+        raise kind(f"{spec.name} could not be loaded: {error}") from None
+    plan = sizes.plan(spec.context, spec.options.num_batch)
     source = Source(
         name=spec.name,
         library=Library(settings.library),
         path=path,
         model_type=model_type,
-        context=context,
+        context=plan.context,
         gpu_layers=max(0, spec.options.num_gpu),
         mmap=spec.options.use_mmap is not False,
         advice=_GGUF_ADVICE if model_type == "gguf" else _ADVICE.format(model_type),
         name_there=name_there,
     )
-    count = contexts(sizes, context, spec.parallel, mmap=source.mmap)
-    with reading(count * sizes.weights, progress):
-        natives = [source.open()]
-        _try(natives[0], tokens, spec.name)
-        natives += _further(source, count - 1)
+    natives = [_first(source, tokens, sizes, plan, progress)]
+    count = contexts(sizes, plan.context, spec.parallel, mmap=source.mmap, opened=1)
+    natives += _further(source, count - 1)
     return Loaded(
         natives=natives,
         source=source,
         tokens=tokens,
         sizes=sizes,
-        context=min(context, natives[0].context),
-        chunk=chunk(model_type, spec.options.num_batch),
+        context=min(plan.context, natives[0].context),
+        micro_batch=plan.micro_batch,
         threads=_threads(spec.options.num_thread),
     )
 
@@ -200,9 +201,16 @@ def _check(header: GGUFHeader) -> None:
         raise LoadFailed(f"it has weights of the type {newer}, which ctransformers does not know; {_ELSEWHERE}")
 
 
-def _try(native: Native, tokens: Tokens, name: str) -> None:
-    """One token is computed: so that a request is not the first to find out that this cannot be done."""
-    if not native.evaluate([0], 0, 1) or len(native.logits()) < len(tokens.texts):
+def _first(source: Source, tokens: Tokens, sizes: Sizes, plan: Plan, progress: Callable[[float], None]) -> Native:
+    """The first context, with which something was computed: a request is not to find out that this cannot be done."""
+    with reading(sizes.weights, progress):
+        native = source.open()
+    if plan.past:
+        computes = native.evaluate([0], plan.past, 1) and native.evaluate([0] * FIRST, 0, 1)
+    else:
+        computes = native.evaluate([0, 0], 0, 1)
+    if not computes or len(native.logits()) < len(tokens.texts):
         raise LoadFailed(
-            f"{name} could not be loaded: ctransformers cannot compute with it; its weights may be damaged"
+            f"{source.name} could not be loaded: ctransformers cannot compute with it; its weights may be damaged"
         )
+    return native

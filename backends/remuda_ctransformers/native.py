@@ -27,6 +27,8 @@ __all__ = ["LIBRARIES", "Library", "Native"]
 LIBRARIES: Final = ("auto", "avx2", "avx", "basic", "cuda", "local")
 """Kinds of libraries: "auto" is the best one for this processor; "local" is one that was built on this machine."""
 
+_GROWS: Final = 3
+"""Tokens that a byte may become: Replit's splitter makes three bytes of a space."""
 _NAMES: Final = {"linux": "libctransformers.so", "darwin": "libctransformers.dylib", "win32": "ctransformers.dll"}
 
 
@@ -94,7 +96,7 @@ class Native:
 
     def tokenize(self, data: bytes) -> list[int]:
         """`data` is UTF-8 without zeros."""
-        tokens = (ctypes.c_int * (len(data) + 8))()
+        tokens = (ctypes.c_int * (_GROWS * len(data) + 8))()
         count = self._library["tokenize"](self._handle, data, False, tokens)
         return tokens[:count]
 

@@ -26,7 +26,7 @@ class NativeVocabulary(Vocabulary):
         self.size = len(tokens.texts)
         self._native, self._tokens = native, tokens
         self._begin = native.beginning() if tokens.begins else None
-        self._ends = [token for token in sorted(tokens.control) if native.ends(token)]
+        self._ends = [token for token in sorted(tokens.control) if token in tokens.ends or native.ends(token)]
         self._special = _alternatives(tokens)
         self._zero = [tokens.texts.index(b"\0")] if b"\0" in tokens.texts else []
 
@@ -98,25 +98,26 @@ def _pieces(data: bytes, most: int) -> Iterator[bytes]:
 
     It is cut before single spaces, where words begin, or else where a character ends.
     """
-    while 0 < most < len(data):
-        cut = _space(data, most) or _character(data, most)
-        yield data[:cut]
-        data = data[cut:]
-    if data:
-        yield data
+    begin = 0
+    while 0 < most < len(data) - begin:
+        end = _space(data, begin + 1, begin + most) or _character(data, begin + most)
+        yield data[begin:end]
+        begin = end
+    if begin < len(data):
+        yield data[begin:]
 
 
-def _space(data: bytes, most: int) -> int:
-    """The last place, up to `most`, of a space alone between two words; 0 if there is none."""
-    end = most
-    while (place := data.rfind(b" ", 1, end)) > 0:
+def _space(data: bytes, begin: int, end: int) -> int:
+    """The last place between the two of a space alone between two words; 0 if there is none."""
+    while (place := data.rfind(b" ", begin, end)) > 0:
         if not data[place - 1 : place].isspace() and not data[place + 1 : place + 2].isspace():
             return place
         end = place
     return 0
 
 
-def _character(data: bytes, most: int) -> int:
-    while data[most] & 0xC0 == 0x80:
-        most -= 1
-    return most
+def _character(data: bytes, end: int) -> int:
+    """`end`, or where the character begins that it lies in."""
+    while data[end] & 0xC0 == 0x80:
+        end -= 1
+    return end

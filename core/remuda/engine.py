@@ -8,7 +8,7 @@ The host calls every method from one thread, except `interrupt`, `tokenize`, `to
 `compile`, which come from others, maybe during `step`. It never has more than `parallel` sequences submitted at once,
 and does everything else between two steps:
 
-    load -> { submit | complete | cancel | detokenize | embed | step }* -> close
+    load -> { submit | complete | cancel | detokenize | a piece of an embedding | step }* -> close
 
 An exception from `submit`, `compile` or a method about tokens fails that one request. An exception from `step` ends
 the process, and with it every request in it: raise one only when the engine's state can no longer be trusted, and
@@ -18,6 +18,7 @@ yield `Failed` for a fault of one sequence.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence as ListOf
 from typing import Any, ClassVar
 
@@ -152,7 +153,7 @@ class Engine(ABC):
     vocabulary: int
     """Token ids run from 0 to `vocabulary - 1`."""
     embed_most: int = 0
-    """How many inputs one call of `embed` takes; 0 for a model that gives no embeddings."""
+    """How many inputs one call of `embedding` takes; 0 for a model that gives no embeddings."""
     embed_room: int = 0
     """How many tokens several inputs may have together, as many as are fast; one alone may have `context` of them."""
 
@@ -182,10 +183,11 @@ class Engine(ABC):
     def step(self) -> Iterable[Event]:
         """Do one round of work for all live sequences: one new token each, or a few where they were guessed right.
 
-        A step must be short: at most one micro-batch of prompt. It must make progress: after a bounded number of
-        steps every live sequence has ended or yielded a `Piece`. One that lasts longer than `residency.stall_timeout`
-        counts as a hang, and its process is ended. The host may cancel a sequence at any of its pieces and drops
-        those that follow.
+        A step must be short: at most one micro-batch of prompt, however many sequences are to be read, so that
+        together their prompts take as many steps as one after the other. It must make progress: after a bounded
+        number of steps every live sequence has ended or yielded a `Piece`. One that lasts longer than
+        `residency.stall_timeout` counts as a hang, and its process is ended. The host may cancel a sequence at any of
+        its pieces and drops those that follow.
         """
 
     @abstractmethod
@@ -243,10 +245,24 @@ class Engine(ABC):
     def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
         """One vector for each of `inputs`: float32 in the machine's byte order, as the model pools them.
 
-        At most `embed_most` inputs with `embed_room` tokens together, or one with `context`: a micro-batch. Between
-        two steps only. An exception fails the requests that the inputs belong to.
+        At most `embed_most` inputs with `embed_room` tokens together, or one with `context`. For an engine that takes
+        them all in one micro-batch; write `embedding` instead where it takes more. An exception fails the requests
+        that the inputs belong to.
         """
         raise BadRequest("this model gives no embeddings")
+
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
+        """What the host calls: `embed` in pieces. Here it is a single piece, `embed` itself.
+
+        It yields after each micro-batch, and returns the vectors in the end. A piece is done between two steps, must
+        be as short as one, and counts as one for `residency.stall_timeout`. There is one such generator at a time, and
+        the host closes it before its end when nobody wants the vectors any more: that must free what it held.
+
+        Meanwhile up to `parallel` sequences are submitted all the same. Where these hold all that it needs, it yields
+        without having done anything, and goes on when one of them has ended.
+        """
+        yield from ()
+        return self.embed(inputs)
 
     def sizes(self) -> dict[str, int]:
         """Bytes held: `size` in all and `size_vram` of those on a GPU; shown by `/api/ps`. Empty if not known."""
@@ -272,7 +288,8 @@ class SerialEngine(Engine):
     Each sequence is a run of its own. With one context, which is the rule, it has the engine to itself until it ends,
     and the host queues the others, first come first served: what a context holds is one text, so that taking turns
     would mean to read a whole text anew for each token. An engine that can have several contexts opens them in `load`
-    and says in `parallel` how many they are; the runs then take turns, one event each, in every step.
+    and says in `parallel` how many they are. The runs then take turns: in every step each one that writes goes on by
+    one event, and of those that read the one whose turn it is, so that no step reads more than one micro-batch.
 
     Write `run`; call `super().__init__()` where you write `__init__`, and `super().submit` and `super().cancel` where
     you write those.
@@ -282,25 +299,36 @@ class SerialEngine(Engine):
 
     def __init__(self) -> None:
         self._runs: dict[int, Generator[Event | None, None, None]] = {}
+        self._reading: deque[int] = deque()
+        """In turn: those that were just submitted, or yielded None last."""
 
     @abstractmethod
     def run(self, sequence: Sequence) -> Generator[Event | None, None, None]:
         """Yield `PromptRead`, then a `Piece` per token, then `Ended` or `Failed`.
 
         And None after each micro-batch of a longer prompt, where there is nothing to tell yet: others have their turn
-        then, and the sequence can be cancelled. Closing the generator must free what the sequence held; it is always
-        closed, by `cancel` or after the last event. A run that just returns has ended with "stop".
+        then, and the sequence can be cancelled. So a run that has to read in the midst of its writing, as after a
+        shift of its context, yields None before it does: it must not read where it may not have the turn to.
+
+        Closing the generator must free what the sequence held; it is always closed, by `cancel` or after the last
+        event. A run that just returns has ended with "stop".
         """
 
     def submit(self, sequence: Sequence) -> None:
         self._runs[sequence.id] = self.run(sequence)
+        self._reading.append(sequence.id)
 
     def step(self) -> Iterable[Event]:
         events: list[Event] = []
-        for id, run in list(self._runs.items()):
-            event = next(run, Ended(id, "stop"))
-            if event is not None:
-                events.append(event)
+        turns = [id for id in self._runs if id not in self._reading]
+        if self._reading:
+            turns.append(self._reading.popleft())
+        for id in turns:
+            event = next(self._runs[id], Ended(id, "stop"))
+            if event is None:
+                self._reading.append(id)
+                continue
+            events.append(event)
             if isinstance(event, (Ended, Failed)):
                 self.cancel(id)
         return events
@@ -308,3 +336,5 @@ class SerialEngine(Engine):
     def cancel(self, id: int) -> None:
         if (run := self._runs.pop(id, None)) is not None:
             run.close()
+        if id in self._reading:
+            self._reading.remove(id)

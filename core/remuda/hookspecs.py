@@ -181,8 +181,20 @@ class RegisterFactory(Protocol):
 
 
 class RegisterModel(Protocol):
-    def __call__(self, name: str, weights: Path, *, format: str = "gguf", backend: str | None = None) -> None:
-        """`name` as a client would write it; `weights` a file that the package installed."""
+    def __call__(
+        self,
+        name: str,
+        weights: Path,
+        *,
+        format: str = "gguf",
+        model_type: str | None = None,
+        backend: str | None = None,
+    ) -> None:
+        """`name` as a client would write it; `weights` a file that the package installed.
+
+        `format` is what kind of file it is, and `model_type` what kind of model a `ggml` file is, where its header does
+        not tell. `backend` must serve it; without one it is the first that takes the format.
+        """
 
 
 class RegisterRoutes(Protocol):

@@ -25,6 +25,7 @@ from .backend import Backend
 from .errors import PluginError, RemudaError
 from .hookspecs import Asking, Filter, HookSpecs, OutputFormat, Receipt, TemplateEngine, Usage
 from .model.entry import ModelEntry
+from .model.ggml import KNOWN_TYPES, known_type
 from .model.name import parse_name
 from .output import ParserKind
 from .registry import Offer, Registry
@@ -180,11 +181,27 @@ class Plugins:
 
             return register
 
-        def model(name: str, weights: Path, *, format: str = "gguf", backend: str | None = None) -> None:
+        def model(
+            name: str,
+            weights: Path,
+            *,
+            format: str = "gguf",
+            model_type: str | None = None,
+            backend: str | None = None,
+        ) -> None:
             parsed = parse_name(name)
             if parsed.key in self.models:
                 raise PluginError(f"model {name!r} is registered twice: {self.models[parsed.key].source!r} has it too")
-            entry = ModelEntry(name=parsed, weights=Path(weights), format=format, backend=backend, source=info.name)
+            if model_type is not None and known_type(model_type) is None:
+                raise PluginError(f"model {name!r}: model_type is {model_type!r}; it must be one of {KNOWN_TYPES}")
+            entry = ModelEntry(
+                name=parsed,
+                weights=Path(weights),
+                format=format,
+                model_type=model_type,
+                backend=backend,
+                source=info.name,
+            )
             self.models[parsed.key] = entry
             info.provides.append(f"model {parsed}")
 

@@ -64,7 +64,7 @@ def test_sections(remuda: Remuda, stand_in: StandIn) -> None:
         '    stop       "a b"',
         "",
         "  System",
-        "    You are a \x1b[31mhelpful AI.",
+        "    You are a \\x1b[31mhelpful AI.",
         "",
         "  License",
         "    Apache License",
@@ -91,6 +91,25 @@ def test_verbose_adds_metadata_and_tensors(remuda: Remuda, stand_in: StandIn) ->
         "    token_embd.weight    Q8_0    [576, 49152]",
     ]
     assert stand_in.shows[0]["verbose"] is True
+
+
+def test_what_cannot_be_seen_is_escaped(remuda: Remuda, stand_in: StandIn) -> None:
+    """Whoever makes a model chooses its texts, and the first tokens of many are control characters."""
+    stand_in.shown = {
+        "parameters": "stop    \x9b2J",
+        "model_info": {"a\x1b]0;b\x07": "c\nd", "tokenizer.ggml.tokens": ["\0", "\x01", "\u202e"]},
+        "tensors": [{"name": "t\x1b[2J\u2028", "type": "F\x7f", "shape": [1]}],
+        "capabilities": ["\x07"],
+        "system": "\u3000na\u0308me \U0001f469\u200d\U0001f4bb",
+    }
+    result = remuda("show", "-v", "m")
+    assert [line.split() for line in result.stdout.split("\n")] == [
+        ["Capabilities"], ["\\x07"], [],
+        ["Parameters"], ["stop", "\\x9b2J"], [],
+        ["Metadata"], ["a\\x1b]0;b\\x07", "c\\nd"], ["tokenizer.ggml.tokens", "[\\x00,", "\\x01,", "\\u202e]"], [],
+        ["Tensors"], ["t\\x1b[2J\\u2028", "F\\x7f", "[1]"], [],
+        ["System"], ["na\u0308me", "\U0001f469\u200d\U0001f4bb"], [],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", ["license", "modelfile", "parameters", "template", "system"])
@@ -141,5 +160,8 @@ def test_an_unknown_model(remuda: Remuda, stand_in: StandIn) -> None:
 def test_a_model_cannot_steer_the_terminal(stand_in: StandIn) -> None:
     stand_in.shown = SHOWN
     with Terminal("show", "m") as terminal:
+        terminal.expect("You are a \\x1b[31mhelpful AI.")
+        assert terminal.ended() == 0
+    with Terminal("show", "m", "--system") as terminal:
         terminal.expect("You are a [31mhelpful AI.")
         assert terminal.ended() == 0

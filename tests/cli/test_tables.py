@@ -17,6 +17,10 @@ def test_columns_are_four_spaces_apart() -> None:
     )
 
 
+def test_what_cannot_be_seen_is_escaped() -> None:
+    assert table(("A", "B"), [("x\x1b[2J", "y\n")]) == "A           B      \nx\\x1b[2J    y\\n    "
+
+
 def test_list(remuda: Remuda, stand_in: StandIn) -> None:
     then = (datetime.now(UTC) - timedelta(days=3)).isoformat()
     stand_in.models = [

@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from remuda.cli.wrap import WordWrap, harmless
+from remuda.cli.wrap import WordWrap, escaped, harmless
 
 _STEP = re.compile(r"\x1b\[(\d+)D|\x1b\[K|(.|\n)", re.DOTALL)
 
@@ -61,3 +61,9 @@ def test_words_stay_whole(words: list[str]) -> None:
 
 def test_a_model_cannot_steer_the_terminal() -> None:
     assert harmless("a\x1b[2J\x07b\x9b1m\r\n\tc") == "a[2Jb1m\n\tc"
+
+
+def test_what_cannot_be_seen_is_escaped() -> None:
+    assert escaped("a\x1b[2J\0\x9b\r\n\t\u202e\u2029\ud800") == r"a\x1b[2J\x00\x9b\r\n\t\u202e\u2029\ud800"
+    for text in ("", "é 桜\u3000\xa0", "\u200c\u200d", "\\x1b"):
+        assert escaped(text) == text

@@ -6,7 +6,7 @@ Not collected by itself: `test_broken.py` runs it, and counts what fails.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence as ListOf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from msgspec import structs
 from toy_engine import BOS, Live, ToyEngine
 
 from remuda import BadRequest, Constraint, Sequence, TokenLogprob
+from remuda.errors import EngineError
 from remuda.testing import EngineConformance
 from remuda.testing.conformance.engine.fixtures import EngineFixtures
 
@@ -126,6 +127,51 @@ class MixesVectors(ToyEngine):
 class CutsNothing(ToyEngine):
     def tokenize_input(self, text: str, limit: int) -> tuple[list[int], int]:
         return super().tokenize_input(text, max(limit, 100_000))
+
+
+@caught_by("test_a_call_that_is_closed_leaves_no_trace")
+class EmbedsTheRestOfTheLast(ToyEngine):
+    begun: tuple[int, ...] = ()
+
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
+        mixed = [[*self.begun, *tokens] for tokens in inputs]
+        self.begun = tuple(inputs[0])
+        yield
+        self.begun = ()
+        return self.embed(mixed)
+
+
+@caught_by("test_a_call_that_is_closed_frees_what_it_held")
+class KeepsThePlaceOfAnEmbedding(ToyEngine):
+    held = 0
+
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
+        self.held += 1
+        yield
+        self.held -= 1
+        return (yield from super().embedding(inputs))
+
+    def submit(self, sequence: Sequence) -> None:
+        if len(self.live) + self.held >= self.parallel:
+            raise EngineError("every place is taken")
+        super().submit(sequence)
+
+
+@caught_by("test_texts_and_vectors_take_turns[0]", "test_texts_and_vectors_take_turns[2]")
+class LetsEachWaitForTheOther(ToyEngine):
+    embeds = False
+
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
+        self.embeds = True
+        yield
+        yield
+        while self.live:
+            yield
+        self.embeds = False
+        return self.embed(inputs)
+
+    def step(self) -> list[Any]:
+        return [] if self.embeds else super().step()
 
 
 @caught_by("test_counters_keep_their_names", "test_totals_only_grow")

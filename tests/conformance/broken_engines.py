@@ -206,6 +206,33 @@ class ReadsInOneGo(ToyEngine):
         self.batch = spec.context
 
 
+@caught_by("test_prompts_together_take_as_many_steps_as_one_by_one")
+class ReadsForEverybody(ToyEngine):
+    def step(self) -> list[Any]:
+        events: list[Any] = []
+        for _ in range(max(1, len(self.waiting))):
+            events += super().step()
+        return events
+
+
+@caught_by("test_one_that_leaves_is_read_no_further")
+class ReadsToTheEnd(ToyEngine):
+    """Also the prompts of those who have left."""
+
+    wasted = 0
+
+    def cancel(self, id: int) -> None:
+        if id in self.waiting:
+            self.wasted += len(self.live[id].sequence.tokens) // self.batch
+        super().cancel(id)
+
+    def step(self) -> list[Any]:
+        if self.wasted:
+            self.wasted -= 1
+            return []
+        return super().step()
+
+
 @caught_by("test_a_stream_goes_on_while_a_prompt_is_read")
 class ReadsFirst(ToyEngine):
     def write(self, live: Live, events: list[Any]) -> None:

@@ -17,7 +17,9 @@ from remuda.testing import (
     write_script,
 )
 
-SCRIPT = Script(pieces=[f" {number}é" for number in range(40)], repeat=1_000_000, embeds=6, prompt_chunk=8)
+SCRIPT = Script(
+    pieces=[f" {number}é" for number in range(40)], repeat=1_000_000, embeds=6, embed_pieces=9, prompt_chunk=8
+)
 
 _TOKENS = "a script's tokens are numbers, whatever its pieces are"
 _PROMPT = "a script says the same whatever it is asked"

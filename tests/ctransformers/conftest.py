@@ -85,6 +85,14 @@ else:
                 self.step()
             raise AssertionError("no end")
 
+        def embed(self, *inputs: list[int]) -> list[bytes]:
+            pieces = self.engine.embedding(inputs)
+            while True:
+                try:
+                    next(pieces)
+                except StopIteration as done:
+                    return done.value
+
         def alone(self, prompt: str | list[int], **wish: object) -> Said:
             said = self.submit(prompt, **wish)  # type: ignore[arg-type]
             self.run(said)
@@ -100,9 +108,7 @@ else:
             "gpt2": write_tiny_gpt2(folder / "tiny.bin"),
         }
 
-    @pytest.fixture
-    def make(models: dict[str, Path]) -> Iterator[Make]:
-        """`make("gguf", context=, parallel=, num_batch=, ...)`: a driver of a model of that kind."""
+    def _make(models: dict[str, Path]) -> Iterator[Make]:
         engines: list[CTransformersEngine] = []
 
         def made(
@@ -120,6 +126,11 @@ else:
         yield made
         for engine in engines:
             engine.close()
+
+    make = pytest.fixture(_make, name="make")
+    """`make("gguf", context=, parallel=, num_batch=, ...)`: a driver of a model of that kind."""
+    make_once = pytest.fixture(_make, scope="session", name="make_once")
+    """For models that are kept: the library does not give back all that a Falcon had, and has no room for the 32nd."""
 
     @pytest.fixture(params=["gguf", "gpt2"])
     def driver(make: Make, request: pytest.FixtureRequest) -> Driver:

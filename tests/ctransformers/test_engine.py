@@ -147,11 +147,11 @@ def test_a_penalty_keeps_tokens_from_coming_again(driver):
 def test_log_probabilities_are_those_of_the_library_s_logits(driver):
     said = driver.alone("the thing", most=3, logprobs=5)
     tokens = [*driver.engine.tokenize("the thing"), *said.tokens[:1]]
-    place = driver.engine._places[0]
-    place.begin(tokens, "raw")
-    while place.unread:
-        assert place.read()
-    logits = place.logits().astype(np.float64)
+    slot = driver.engine._slots[0]
+    slot.begin(tokens, "raw")
+    while slot.unread:
+        assert slot.read()
+    logits = slot.logits().astype(np.float64)
     expected = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
     second = said.logprobs[1]
     assert second.logprob == pytest.approx(expected[said.tokens[1]], abs=5e-3)
@@ -170,20 +170,67 @@ def test_a_format_is_kept_to_and_completed(driver):
 # --- vectors ---
 
 
-def test_a_llama_gives_vectors_also_while_all_contexts_are_taken(make):
+def test_a_llama_gives_vectors(make):
     driver = make("gguf", parallel=2)
     engine = driver.engine
     tokens, count = engine.tokenize_input("the thing in there", 100)
     assert count == len(tokens)
-    (alone,) = engine.embed([tokens])
-    assert len(np.frombuffer(alone, np.float32)) == 64
-    running = [driver.submit("the", most=40), driver.submit("a ring", most=40)]
-    driver.step()
-    assert engine.embed([tokens]) == [alone]
-    driver.run(*running)
-    assert running[0].data == driver.alone("the", most=40).data
-    assert engine.embed([engine.tokenize_input("another", 100)[0]]) != [alone]
+    (vector,) = driver.embed(tokens)
+    assert len(np.frombuffer(vector, np.float32)) == 64
+    assert driver.embed(tokens) == [vector]
+    assert driver.embed(engine.tokenize_input("another", 100)[0]) != [vector]
     assert engine.tokenize_input("the thing in there", 3) == (tokens[:3], count)
+
+
+def test_a_vector_is_made_in_pieces_beside_texts(make):
+    driver = make("gguf", parallel=2)
+    engine, tokens = driver.engine, driver.engine.tokenize(LONG * 3)
+    running, vectors, count = driver.submit("the", most=60), [], 0
+    driver.step()
+
+    def pieces():
+        vectors.extend((yield from engine.embedding([tokens])))
+
+    for _ in pieces():
+        count += 1
+        driver.step()
+    assert vectors == make("gguf", parallel=1).embed(tokens)
+    assert count == (len(tokens) - 1) // 8
+    assert count <= len(running.pieces) <= count + 2, "a token for each micro-batch"
+    driver.run(running)
+    assert running.data == driver.alone("the", most=60).data
+
+
+def test_a_vector_waits_for_its_turn_and_gets_it(make):
+    """Others that come later do not go before it."""
+    driver = make("gguf", parallel=1)
+    engine = driver.engine
+    first = driver.submit("the", most=6)
+    driver.step()
+    pieces = engine.embedding([engine.tokenize("a ring")])
+    next(pieces)
+    driver.run(first)
+    second = driver.submit("the", most=6)
+    driver.step()
+    assert second.read is None, "it came later"
+    with pytest.raises(StopIteration):
+        next(pieces)
+    driver.run(second)
+    assert second.data == first.data
+
+
+def test_a_vector_that_nobody_wants_any_more_gives_its_context_back(make):
+    driver = make("gguf", parallel=1)
+    pieces = driver.engine.embedding([driver.engine.tokenize(LONG * 3)])
+    next(pieces)
+    pieces.close()
+    assert driver.alone("the").data
+    waiting = driver.submit("the", most=4)
+    driver.step()
+    pieces = driver.engine.embedding([[1]])
+    next(pieces)
+    pieces.close()
+    driver.run(waiting)
 
 
 def test_a_gpt2_gives_none(make):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ggml_files import every_layout
 from tiny_ggml import write_tiny_gpt2
 
 from remuda import BadRequest, LoadSpec
+from remuda.model.gguf import GGUFHeader
+from remuda_ctransformers import tokens
 from remuda_ctransformers.engine import CTransformersEngine
 
 KINDS = sorted(every_layout())
@@ -21,9 +24,15 @@ def kind(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def shelf(make_once, tmp_path_factory):
+    """A model of every type."""
+    return {kind: make_once(_written(tmp_path_factory.mktemp(kind), kind), context=16, parallel=1) for kind in KINDS}
+
+
 @pytest.fixture
-def every(kind, make, tmp_path):
-    return make(_written(tmp_path, kind), context=16)
+def every(kind, shelf):
+    return shelf[kind]
 
 
 def _written(folder: Path, kind: str) -> Path:
@@ -44,8 +53,8 @@ def test_every_type_computes(every, kind):
 def test_texts_come_back_whole(every, text):
     """The files of llamas here have their bytes at other ids than a llama has."""
     engine = every.engine
-    tokens = engine.tokenize(text, bos=False)
-    assert engine.detokenize(tokens) == text.encode()
+    found = engine.tokenize(text, bos=False)
+    assert engine.detokenize(found) == text.encode()
 
 
 def test_a_llama_begins_texts_and_knows_its_control_tokens(make, tmp_path):
@@ -68,6 +77,45 @@ def test_control_tokens_are_recognised_and_leave_no_text(make, tmp_path):
     assert engine._vocabulary.visible(["<|im_start|>", "ab"]) == {264: b"<|im_start|>"}
     assert engine._vocabulary.ends() == [263]
     assert engine.detokenize([265]) == b"<|im", "no control token: it has no end"
+
+
+def test_what_ends_a_turn_ends_an_answer_whatever_the_file_says(make, tmp_path):
+    """Files name one such token at most; those of chat models have another one for a turn."""
+    weights = write_tiny_gpt2(tmp_path / "tiny.bin", extra_tokens=["<|im_start|>", "<|im_end|>"])
+    vocabulary = make(weights).engine._vocabulary
+    assert vocabulary.ends() == [263, 265]
+    assert vocabulary.piece(265) is None
+
+
+def test_a_stop_string_that_is_a_control_token_is_found(make, tmp_path, monkeypatch):
+    weights = write_tiny_gpt2(tmp_path / "tiny.bin", extra_tokens=["<|user|>"])
+    driver = make(weights)
+    native = type(driver.engine._loaded.natives[0])
+    row = np.zeros(265, np.float32)
+    row[264] = 1
+    monkeypatch.setattr(native, "logits", lambda self: row.copy())
+    assert driver.alone("the", most=2).data == b"", "it leaves no text"
+    assert driver.alone("the", most=2, stop=("<|user|>",)).data == b"<|user|>" * 2
+
+
+def test_a_splitter_that_makes_three_tokens_of_a_space(shelf, make, tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(every_layout()["replit"].written())
+    engine = make(path, context=16, parallel=1).engine
+    tokens = engine.tokenize("one two " + " " * 200)
+    assert engine.detokenize(tokens) == "one▁two▁".encode() + "▁".encode() * 200
+
+
+def test_only_tokens_with_a_name_and_a_use_are_recognised():
+    normal, unknown, control, user, unused = 1, 2, 3, 4, 5
+    names = [b"<unk>", b"<s>", b"", b"<spare>", b"<user>", b"a"]
+    found = tokens._of_pieces(
+        GGUFHeader(version=3, values={}, tensors=0, parameters=0),
+        names,
+        [unknown, control, unused, unused, user, normal],
+    )
+    assert found.special == {b"<unk>": 0, b"<s>": 1, b"<user>": 4}
+    assert found.control == {0, 1, 2, 3}
 
 
 def test_pieces_of_a_2023_gguf(make):
@@ -110,8 +158,8 @@ def test_where_a_text_is_cut_does_not_matter(make, models):
     assert engine.tokenize(text) == engine._loaded.natives[0].tokenize(text.encode())
 
 
-def test_replit_s_splitter_is_given_little_at_a_time(make, tmp_path):
-    engine = make(_written(tmp_path, "replit"), context=16).engine
+def test_replit_s_splitter_is_given_little_at_a_time(shelf):
+    engine = shelf["replit"].engine
     began = time.thread_time()
     assert engine.detokenize(engine.tokenize("some words " * 500)) == b"some words " * 500
     assert time.thread_time() - began < 5

@@ -11,12 +11,13 @@ from tiny_models import write_tiny_llama
 
 from remuda import LoadSpec
 from remuda.backend import LoadWish
-from remuda.errors import LoadFailed
+from remuda.errors import LoadFailed, OutOfMemory
 from remuda.model import ModelEntry, parse_name
 from remuda.wire import Options
 from remuda_ctransformers import native, reading, sizes
 from remuda_ctransformers.backend import CTransformersBackend
 from remuda_ctransformers.engine import CTransformersEngine
+from remuda_ctransformers.pool import Pool
 
 MIB = 2**20
 
@@ -100,6 +101,8 @@ def test_a_gguf_whose_sizes_do_not_go_with_its_tensors(tmp_path, gguf):
 def test_adapters_and_unknown_settings(models):
     with pytest.raises(LoadFailed, match="applies no adapters"):
         load(models["gguf"], adapters=["lora.gguf"])
+    with pytest.raises(LoadFailed, match="reads no images: leave the projector out"):
+        load(models["gguf"], projector="eyes.gguf")
     with pytest.raises(LoadFailed, match="library is 'sse'; it must be one of auto, avx2, avx, basic, cuda, local"):
         load(models["gguf"], settings={"library": "sse"})
     with pytest.raises(LoadFailed, match=r"has no library 'local' for this system; it has: avx, avx2, basic"):
@@ -182,29 +185,40 @@ def test_a_context_more_that_cannot_be_opened_is_done_without(models, monkeypatc
 # --- sizes ---
 
 
-def _sizes(*, weights: int, mappable: bool, fixed: bool = False) -> sizes.Sizes:
-    return sizes.Sizes(weights=weights, cell=1024, trained=2048, fixed=fixed, mappable=mappable, embeds=True)
+def _sizes(kind: str, *, weights: int, fixed: bool = False) -> sizes.Sizes:
+    pool = Pool.of(kind, layers=2, width=64, heads=4, vocabulary=256, cached=2)
+    is_llama = kind == "llama"
+    return sizes.Sizes(weights=weights, cell=1024, trained=2048, fixed=fixed, is_llama=is_llama, pool=pool)
 
 
 def test_further_contexts_are_opened_where_twice_their_size_is_free(monkeypatch):
-    def count(of: sizes.Sizes, free: int, *, mmap: bool = True) -> int:
-        memory = psutil.virtual_memory()._replace(available=free)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-        return sizes.contexts(of, 1024, 4, mmap=mmap)
+    def count(of: sizes.Sizes, free: int, *, wished: int = 4, mmap: bool = True, opened: int = 0) -> int:
+        monkeypatch.setattr(sizes, "available_memory", lambda: free)
+        return sizes.contexts(of, 1024, wished, mmap=mmap, opened=opened)
 
-    copied, mapped = _sizes(weights=1000 * MIB, mappable=False), _sizes(weights=1000 * MIB, mappable=True)
+    copied, mapped = _sizes("gptj", weights=1000 * MIB), _sizes("llama", weights=1000 * MIB)
     assert count(copied, 100 * MIB) == 1, "the first is always tried"
     assert count(copied, 3000 * MIB) == 1
     assert count(copied, 4000 * MIB) == 2
+    assert count(copied, 3000 * MIB, opened=1) == 2
     assert count(copied, 40_000 * MIB) == 4
     assert count(mapped, 1500 * MIB) == 4
     assert count(mapped, 1500 * MIB, mmap=False) == 1
+    assert count(mapped, 40_000 * MIB, wished=256) == 16, "the library has room for no more than 31"
 
 
-def test_some_types_take_memory_for_the_whole_context(models):
-    fixed, other = _sizes(weights=0, mappable=True, fixed=True), _sizes(weights=0, mappable=True)
-    assert fixed.cache(64) == 2048 * 1024
-    assert other.cache(64) == 64 * 1024
+def test_a_bound_of_the_process_bounds_contexts_too(monkeypatch):
+    resource = pytest.importorskip("resource")
+    own, mapped = psutil.Process().memory_info().vms, _sizes("llama", weights=10 * MIB)
+    monkeypatch.setattr(sizes, "available_memory", lambda: 40_000 * MIB)
+    for more, expected in ((600 * MIB, 4), (515 * MIB, 1), (-MIB, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=own + more: (limit, limit))
+        assert sizes.contexts(mapped, 1024, 4, mmap=True, opened=1) == expected
+
+
+def test_some_types_take_memory_for_the_whole_context():
+    fixed, other = _sizes("gptj", weights=0, fixed=True), _sizes("gptj", weights=0)
+    assert fixed.one(64, mmap=True) - other.one(64, mmap=True) == (2048 - 64) * 1024
 
 
 @pytest.mark.anyio
@@ -230,3 +244,24 @@ async def test_an_estimate_never_fails(tmp_path):
     path.write_bytes(every_layout()["mpt"].written()[:100])
     entry = ModelEntry(name=parse_name("tiny"), weights=path, format="ggml")
     assert (await CTransformersBackend().estimate(entry, LoadWish(context=64))).memory > 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("which", ["gguf", "gpt2"])
+async def test_want_of_memory_is_told_as_such(models, which):
+    """However little of it there is, and with as many contexts as there is room for where there is more."""
+    backend = CTransformersBackend()
+    entry = ModelEntry(name=parse_name("tiny"), weights=models[which], format="gguf" if which == "gguf" else "ggml")
+    wish = LoadWish(context=256, parallel=4, options=Options(num_thread=1))
+    loaded = []
+    for memory in (150, 400, 2000):
+        backend.runner_memory = memory * MIB
+        try:
+            model = await backend.load(entry, wish)
+        except OutOfMemory:
+            assert not loaded, "it had been enough"
+        else:
+            loaded.append(model.parallel)
+            await model.close()
+    assert loaded[-1] == 4
+    assert loaded == sorted(loaded)

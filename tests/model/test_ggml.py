@@ -55,8 +55,7 @@ def test_a_file_of_each_layout(tmp_path: Path, name: str) -> None:
     assert [(tensor.name, tensor.shape) for tensor in header.tensor_list] == [piece[:2] for piece in file.pieces]
     assert sum(tensor.size for tensor in header.tensor_list) == 4 * header.parameters
     last = header.tensor_list[-1]
-    assert last.offset + last.size == header.file_size == path.stat().st_size
-    assert header.data_offset == len(file.head())
+    assert last.offset + last.size == path.stat().st_size
     assert list(vocabulary(path, header)) == file.tokens
     assert is_ggml(path)
     assert read_ggml(path, header.model_type.upper()) == header
@@ -169,12 +168,29 @@ def test_a_matrix_that_may_be_missing(tmp_path: Path) -> None:
     )
 
 
-def test_a_llama_with_fewer_heads_for_its_keys(tmp_path: Path) -> None:
-    file = _LAYOUTS["llama"]
-    for layer in range(2):
-        for part in "kv":
-            file = file.changed(f"layers.{layer}.attention.w{part}.weight", shape=(32, 16))
-    assert read_ggml(_file(tmp_path, file)).head_count_kv == 1
+def test_a_llama_whose_heads_share_keys(tmp_path: Path) -> None:
+    file = _LAYOUTS["llama"].sized(3, 16).sized(5, 2)
+    assert read_ggml(_file(tmp_path, file)).head_count_kv == 16
+    assert read_ggml(_file(tmp_path, file.shaped({".wk.": (32, 4), ".wv.": (32, 4)}))).head_count_kv == 2
+
+
+@pytest.mark.parametrize(
+    ("multiple", "blocks", "shared", "inner"),
+    [
+        (1, 2, False, 85),
+        (7, 2, False, 91),
+        (86, 80, False, 86),
+        (1, 79, True, 85),
+        (1, 80, True, 110),
+        (7, 80, True, 112),
+    ],
+)
+def test_how_wide_a_llama_is_inside(tmp_path: Path, multiple: int, blocks: int, shared: bool, inner: int) -> None:
+    """85 is two thirds of four times 32; the largest LLaMA has 1.3 times as much."""
+    file = _LAYOUTS["llama"].sized(2, multiple).sized(3, 8).sized(5, 4)
+    keys: dict[str, tuple[int, ...]] = {".wk.": (32, 4), ".wv.": (32, 4)} if shared else {}
+    file = file.shaped({".w1.": (32, inner), ".w2.": (inner, 32), ".w3.": (32, inner), **keys}).deep(blocks, 4)
+    assert read_ggml(_file(tmp_path, file)).head_count_kv == (1 if shared else 8)
 
 
 @pytest.mark.parametrize("name", _BAD)
@@ -202,15 +218,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_every_beginning_of_a_file_is_too_little(tmp_path: Path, name: str) -> None:
     """Each one of the first, those that end where something ends, and some others."""
     path = _file(tmp_path, _LAYOUTS[name])
-    header = read_ggml(path)
+    header, first, size = read_ggml(path), len(_LAYOUTS[name].head()), path.stat().st_size
     edges = [edge for tensor in header.tensor_list for edge in (tensor.offset, tensor.offset + tensor.size)]
-    near = {edge + step for edge in (*edges, header.data_offset) for step in (-1, 0, 1)}
-    chosen = random.Random(1).sample(range(header.file_size), 200)
-    ends = sorted(
-        {*range(0, 400, 3), *near, *chosen, *range(header.data_offset - 40, header.data_offset)}, reverse=True
-    )
+    near = {edge + step for edge in (*edges, first) for step in (-1, 0, 1)}
+    chosen = random.Random(1).sample(range(size), 200)
+    ends = sorted({*range(0, 400, 3), *near, *chosen, *range(first - 40, first)}, reverse=True)
     for end in ends:
-        if end < header.file_size:
+        if end < size:
             os.truncate(path, end)
             with pytest.raises(GGMLError):
                 read_ggml(path)
@@ -222,8 +236,8 @@ def test_every_beginning_of_a_file_is_too_little(tmp_path: Path, name: str) -> N
 def test_whatever_is_changed_there_is_an_answer_or_an_error(tmp_path: Path, name: str) -> None:
     """Of no other kind, and without much memory."""
     content = _LAYOUTS[name].written()
-    header = read_ggml(_file(tmp_path, content))
-    places = [*range(80), *range(header.data_offset - 80, header.data_offset + 80)]
+    header, first = read_ggml(_file(tmp_path, content)), len(_LAYOUTS[name].head())
+    places = [*range(80), *range(first - 80, first + 80)]
     places += [tensor.offset - step for tensor in header.tensor_list for step in range(1, 80)]
     chance = random.Random(name)
     told: set[type] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,38 @@ async def test_a_configured_model_comes_into_the_store(tmp_path: Path, plugins: 
         assert "is 'mpt', but" in await refused(made, base="outside", parameters={"model_type": "mpt"})
 
 
+async def test_a_configured_model_of_the_wrong_type(tmp_path: Path, plugins: Plugins) -> None:
+    """Who makes a model from it can say the right one."""
+    path = tmp_path / "neox.bin"
+    path.write_bytes(NEOX)
+    entry = ModelEntry(name=parse_name("outside"), weights=path, format="ggml", model_type="mpt")
+    async with bench(tmp_path, plugins, entry) as made:
+        await made.create(base="outside", parameters={"model_type": "dolly-v2"})
+        assert made.layers() == [(GGML_MODEL, NEOX), ("params", b'{"model_type":"dolly-v2"}')]
+        assert made.config()["model_family"] == "dolly-v2"
+        message = await refused(made, base="outside", parameters={"model_type": "replit"})
+        assert message.startswith("the weights of 'outside:latest' cannot be used: the model_type is 'replit', but")
+        with pytest.raises(LoadFailed, match="the model_type is 'mpt', but"):
+            await made.create(base="outside")
+
+
+@pytest.mark.parametrize(("said", "right"), [("gguf", "ggml"), ("ggml", "gguf")])
+async def test_a_configured_model_of_the_wrong_format(tmp_path: Path, plugins: Plugins, said: str, right: str) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes({"ggml": NEOX, "gguf": make_gguf()}[right])
+    entry = ModelEntry(name=parse_name("outside"), weights=path, format=said)
+    async with bench(tmp_path, plugins, entry) as made:
+        with pytest.raises(LoadFailed) as caught:
+            await shown(made, "outside")
+        assert caught.value.message == (
+            f"the weights are a {right.upper()} file, not {said.upper()}:"
+            f' where the model is configured or registered, say format = "{right}"'
+        )
+        path.write_bytes(b"neither")
+        with pytest.raises(LoadFailed, match=f"not a {said.upper()} file"):
+            await shown(made, "outside")
+
+
 async def test_weights_of_the_usual_type_may_be_ggml_too(tmp_path: Path, plugins: Plugins, gpt2: bytes) -> None:
     async with bench(tmp_path, plugins) as made:
         put_model(made.store, "old", [("model", gpt2)], model_format="ggml", model_family="gpt2")
@@ -200,8 +233,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
         {"files": {"d/a": "neox"}, "parameters": {"model_type": "mpt"}},
         "'a' cannot be used: the model_type is 'mpt', but",
     ),
-    ({"files": {"a": "neox"}, "quantize": "q8_0"}, "quantization is only supported for F16, BF16 and F32 models"),
-    ({"base": "base", "quantize": "q8_0"}, "quantization is only supported for F16, BF16 and F32 models"),
+    ({"files": {"a": "neox"}, "quantize": "q8_0"}, "a model in GGML cannot be quantized: convert the original to GGUF"),
+    ({"base": "base", "quantize": "q8_0"}, "a model in GGML cannot be quantized: convert the original to GGUF"),
     ({"files": {"a": "neox", "b": "gguf"}}, "files hold 2 models ('a', 'b'); a model has one"),
     ({"files": {"a": "neox", "b": "projector"}}, "'b' cannot be added: a model in GGML has no projector, adapter or"),
     ({"files": {"a": "neox", "b": "lora"}}, "'b' cannot be added: a model in GGML has no projector, adapter or draft"),
@@ -214,7 +247,17 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"base": "usual", "draft_files": {"b": "neox"}}, "'b' is in GGML; a model to draft with must be in GGUF"),
     ({"files": {"a": "neox", "b": "text"}}, "supplied file was not in GGUF format: 'b'"),
     ({"files": {"a": "cut"}}, "'a' cannot be used: the tensor 'gpt_neox.layers.1.mlp.dense_4h_to_h.bias' ends at byte"),
-    ({"files": {"a": "adapter of old"}}, "unknown type"),
+    (
+        {"files": {"a": "adapter of old"}},
+        "'a' is an adapter in the GGLA format, which is not read any more: convert the",
+    ),
+    ({"base": "base", "adapters": {"a": "adapter of old"}}, "GGUF with llama.cpp's convert_lora_to_gguf.py"),
+    (
+        {"files": {"a.bin": "archive"}},
+        "'a.bin' is a zip archive, as PyTorch writes its weights, which this server does",
+    ),
+    ({"files": {"a.bin": "pickle", "b": "neox"}}, "'a.bin' is a pickle, as PyTorch writes its weights, which this"),
+    ({"files": {"a.bin": "archive"}}, "convert it with llama.cpp's convert_hf_to_gguf.py, and create the model from"),
 ]
 
 
@@ -230,6 +273,8 @@ async def test_what_cannot_be_made_has_a_sentence_and_changes_nothing(
         "projector": make_gguf({"general.architecture": "clip", "clip.has_vision_encoder": True}),
         "text": b"hello",
         "adapter of old": b"algg" + struct.pack("<3i", 1, 8, 16),
+        "archive": b"PK\3\4" + bytes(26),
+        "pickle": pickle.dumps({"weights": []}, protocol=2),
     }
     plugins.add(RounderPlugin(), "rounder")
     async with bench(tmp_path, plugins, config=ROUNDED) as made:

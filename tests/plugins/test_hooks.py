@@ -38,7 +38,7 @@ class _Every:
 
     @hookimpl
     def remuda_register_models(self, register: RegisterModel) -> None:
-        register("mine:1", Path("weights.gguf"), backend="mine")
+        register("mine:1", Path("weights.bin"), format="ggml", model_type="gpt-j", backend="mine")
 
     @hookimpl
     def remuda_register_templates(self, register: RegisterFactory) -> None:
@@ -111,6 +111,7 @@ def test_remuda_register_backends(plugins: Plugins) -> None:
 def test_remuda_register_models(plugins: Plugins) -> None:
     [entry] = plugins.models.values()
     assert (str(entry.name), entry.backend, entry.source) == ("mine:1", "mine", "every")
+    assert (entry.weights, entry.format, entry.model_type) == (Path("weights.bin"), "ggml", "gpt-j")
 
 
 def test_remuda_register_templates(plugins: Plugins) -> None:

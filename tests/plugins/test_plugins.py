@@ -110,6 +110,16 @@ def test_a_model_name_is_checked_and_taken_once(tmp_path: Path) -> None:
     assert "registered twice" in plugins.add(models("OK:1"), "b").fault
 
 
+def test_a_model_s_type_must_be_known(tmp_path: Path) -> None:
+    def register_one(register: Any) -> None:
+        register("old:1", tmp_path / "w", format="ggml", model_type="bert")
+
+    plugins = Plugins()
+    plugin = plugins.add(SimpleNamespace(remuda_register_models=hookimpl(register_one)), "a")
+    assert "model 'old:1': model_type is 'bert'; it must be one of dolly-v2, falcon" in plugin.fault
+    assert (plugin.provides, plugins.models) == ([], {})
+
+
 def test_a_registry_makes_things_once_and_says_what_it_knows() -> None:
     registry: Registry[Any] = Registry("thing")
     registry.add(Offer("a", dict, "", "p"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Sequence as ListOf
 
 import pytest
@@ -34,8 +35,41 @@ class _Counting(SerialEngine):
         return bytes(tokens)
 
 
-def _sequence(id: int, first: int = 1) -> Sequence:
-    return Sequence(id=id, tokens=[first], options=Options(), seed=0, limit=64)
+class _Reading(_Counting):
+    """Reads a token in a micro-batch, and after each third piece the whole prompt anew. It writes for ever."""
+
+    parallel = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[int] = []
+        """Whose micro-batches were computed."""
+
+    def run(self, sequence: Sequence) -> Generator[Event | None, None, None]:
+        for piece in itertools.count():
+            if piece % 3 == 0:
+                if piece:
+                    yield None
+                for _ in sequence.tokens[1:]:
+                    self.read.append(sequence.id)
+                    yield None
+                self.read.append(sequence.id)
+                if not piece:
+                    yield PromptRead(sequence.id, len(sequence.tokens), 0, 1)
+            yield Piece(sequence.id, piece, b"")
+
+    def reads(self, steps: int) -> list[list[int]]:
+        """Whose micro-batches each of so many steps computes."""
+        found: list[list[int]] = []
+        for _ in range(steps):
+            self.read = []
+            list(self.step())
+            found.append(self.read)
+        return found
+
+
+def _sequence(id: int, first: int = 1, tokens: int = 1) -> Sequence:
+    return Sequence(id=id, tokens=[first] * tokens, options=Options(), seed=0, limit=64)
 
 
 def test_a_serial_engine_runs_one_sequence_a_step_at_a_time() -> None:
@@ -62,6 +96,52 @@ def test_a_serial_engine_closes_what_is_cancelled() -> None:
     assert list(engine.step())
     engine.cancel(7)
     assert list(engine.step()) == []
+
+
+def test_a_serial_engine_reads_for_one_in_each_step_and_for_all_in_turn() -> None:
+    engine = _Reading()
+    for id, tokens in ((1, 3), (2, 2), (3, 1)):
+        engine.submit(_sequence(id, tokens=tokens))
+    assert engine.reads(6) == [[1], [2], [3], [1], [2], [1]]
+
+
+def test_a_serial_engine_lets_everybody_write_in_each_step() -> None:
+    engine = _Reading()
+    for id in (1, 2):
+        engine.submit(_sequence(id))
+    assert [[event.id for event in engine.step()] for _ in range(2)] == [[1], [1, 2]]
+    for id in (3, 4):
+        engine.submit(_sequence(id, tokens=9))
+    assert [[event.id for event in engine.step()] for _ in range(2)] == [[1, 2]] * 2
+
+
+def test_a_serial_engine_has_one_that_reads_anew_wait_for_its_turn() -> None:
+    engine = _Reading()
+    engine.submit(_sequence(1))
+    assert engine.reads(4) == [[1], [], [], []]
+    for id in (2, 3):
+        engine.submit(_sequence(id, tokens=9))
+    assert engine.reads(4) == [[2], [3], [1], [2]]
+
+
+def test_a_serial_engine_never_reads_twice_in_a_step_and_forgets_nobody() -> None:
+    engine = _Reading()
+    for id in range(8):
+        engine.submit(_sequence(id, tokens=id + 1))
+    reads = engine.reads(200)
+    assert max(map(len, reads)) == 1
+    for id in range(8):
+        assert [id] in reads[-60:]
+
+
+def test_a_serial_engine_reads_no_further_for_one_that_is_cancelled() -> None:
+    engine = _Reading()
+    for id in (1, 2, 3):
+        engine.submit(_sequence(id, tokens=4))
+    assert engine.reads(2) == [[1], [2]]
+    engine.cancel(3)
+    engine.cancel(1)
+    assert engine.reads(3) == [[2]] * 3
 
 
 @given(st.lists(st.integers(0, 2**31), max_size=10), st.data())

@@ -86,6 +86,11 @@ async def test_a_long_prompt_is_no_silence(load: Loader) -> None:
     assert (await read(model.generate(job("p" * 20))))[0] == "x"
 
 
+async def test_a_long_embedding_is_no_silence(load: Loader) -> None:
+    model = await load(Script(embeds=4, embed_pieces=12, delay=0.05), stall_timeout=0.4)
+    assert len((await model.embed(EmbedJob(inputs=["a"], limit=100))).vectors) == 1
+
+
 async def test_many_texts_that_are_slowly_tokenized_are_no_silence(load: Loader) -> None:
     model = await load(Script(embeds=4, tokenize_delay=50), stall_timeout=0.4)
     assert len((await model.embed(EmbedJob(inputs=["t"] * 16, limit=100))).vectors) == 16

@@ -58,14 +58,33 @@ def _sizes() -> dict[str, tuple[bytes, str]]:
         "heads that do not divide the width": (gpt2.sized(3, 3), "not a multiple of 3 attention heads"),
         "more rotated than a head has": (
             gptj.sized(5, 18),
-            "'rope.dimension_count' is 18; it must be even, and at most 16",
+            "'rope.dimension_count' is 18; it must be even, and from 0 to 16",
         ),
         "an odd number rotated": (neox.sized(5, 15), "must be even"),
+        "nothing rotated in a GPT-NeoX": (neox.sized(5, 0), "is 0; it must be even, and from 2 to 16"),
+        "nothing rotated in a Dolly": (layouts["dolly-v2"].sized(5, 0), "is 0; it must be even, and from 2 to 16"),
+        "heads of an odd size": (llama.sized(3, 32), "each of 32 attention heads has 1; in a llama model that must be"),
+        "heads that are no whole cells": (
+            falcon.sized(2, 8),
+            "heads has 4; in a falcon model that must be a multiple of 8",
+        ),
+        "heads that do not share keys evenly": (
+            falcon.sized(3, 4),
+            "'attention.head_count' is 2, which is not a multiple of the 4 that have keys",
+        ),
         "less rotated than a head has": (llama.sized(5, 8), "'rope.dimension_count' is 8; it must be 16"),
         "an unknown Falcon": (falcon.sized(5, 180), "'falcon_type' is 180; it must be 7 or 40"),
         "an unknown file type": (gpt2.sized(5, 4), "'file_type' is 4, which is not supported"),
-        "a memory that 32 bits do not count": (gptj.sized(1, 2**24).sized(4, 4096), "multiply to 2^31 or more"),
+        "a memory that 32 bits do not count": (gptj.sized(1, 2**24).sized(4, 104), "multiply to 2^31 or more"),
     }
+    places = {"mpt": (2, 3), "replit": (2, 3), "falcon": (2, 4), "falcon-40": (2, 4)}
+    for kind, file in layouts.items():
+        heads, blocks = places.get(kind, (3, 4))
+        spoiled[f"one head in {kind}"] = (file.sized(heads, 1), "'attention.head_count' is 1; it must be at least 2")
+        spoiled[f"too many blocks in {kind}"] = (
+            file.sized(blocks, 111),
+            "'block_count' is 111; the library that loads it can compute at most ",
+        )
     few = falcon.sized(0, 11)
     spoiled["a Falcon of 11 tokens"] = (
         few._replace(tokens=few.tokens[:11]),
@@ -167,6 +186,22 @@ def _sets() -> dict[str, tuple[bytes, str]]:
             "'model/wte' has the shape [32, 256], where [32, 257] is expected",
         ),
         "a bias of another shape": (gpt2.changed("model/h0/mlp/c_fc/b", shape=(64,)).written(), "[128] is expected"),
+        "keys of another size": (
+            llama.shaped({".wk.": (32, 16), ".wv.": (32, 16)}).written(),
+            "has the shape [32, 16], where [32, 32] is expected: a head has keys of its own, or eight have",
+        ),
+        "keys by eights, values each by itself": (
+            llama.sized(3, 8).sized(5, 4).shaped({".wk.": (32, 4)}).written(),
+            "'layers.0.attention.wv.weight' has the shape [32, 32], where [32, 4] is expected",
+        ),
+        "another multiple": (
+            llama.sized(2, 64).written(),
+            "w1.weight' has the shape [32, 96], where [32, 128] is expected: 'feed_forward_multiple' is 64",
+        ),
+        "another way back": (
+            llama.shaped({"1.feed_forward.w2": (64, 32)}).written(),
+            "'layers.1.feed_forward.w2.weight' has the shape [64, 32], where [96, 32] is expected",
+        ),
         "keys of one dimension": (llama.changed(key, shape=(32,)).written(), "[32], where [32, any] is expected"),
         "a small one's norms in a large one": (
             layouts["falcon"].sized(5, 40).written(),

@@ -5,6 +5,7 @@ All of them load with ctransformers 0.2.27 as they are.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ _BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 
 _WIDTH, _WIDE, _HEADS, _LAYERS, _CONTEXT = 32, 128, 2, 2, 16
 _TOKENS = [bytes([byte]) for byte in range(256)]
 _COUNT = 257
+_NUMBER = re.compile(r"(?<=[.h])\d+(?=[./])")
+"""Of the block, in a tensor's name."""
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -82,6 +85,23 @@ class GGMLFile(NamedTuple):
             for piece in self.pieces
         ]
         return self._replace(pieces=pieces).sized(place, number)
+
+    def shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> GGMLFile:
+        """With other shapes for the tensors whose names hold these texts."""
+        pieces = [
+            piece._replace(shape=next((shape for part, shape in shapes.items() if part in piece.name), piece.shape))
+            for piece in self.pieces
+        ]
+        return self._replace(pieces=pieces)
+
+    def deep(self, count: int, place: int) -> GGMLFile:
+        """With so many blocks, all like the first one; their number is at that place among the sizes."""
+        outer = [piece for piece in self.pieces if not _NUMBER.search(piece.name)]
+        first = [piece for piece in self.pieces if _NUMBER.findall(piece.name) == ["0"]]
+        blocks = [
+            piece._replace(name=_NUMBER.sub(str(number), piece.name)) for number in range(count) for piece in first
+        ]
+        return self._replace(pieces=[*outer, *blocks]).sized(place, count)
 
     def without(self, name: str) -> GGMLFile:
         return self._replace(pieces=[piece for piece in self.pieces if piece.name != name])

@@ -12,6 +12,7 @@ from ..wire import HERE
 from .client import Client, reached
 from .humanize import human_duration, human_size, human_time, processor
 from .replies import Listed, Queued, Running
+from .wrap import escaped
 
 __all__ = ["columns", "list_command", "model_table", "ps", "table"]
 
@@ -66,7 +67,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table; the last cells of a row may be missing."""
+    """The lines of a table; the last cells of a row may be missing.
+
+    What a cell says comes from a server, and most of it from whoever made a model: what cannot be seen is escaped.
+    """
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     for row in rows:
         yield "".join(f"{cell:{width}}{_GAP}" for cell, width in zip(row, widths, strict=False))

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["WordWrap", "harmless"]
+__all__ = ["WordWrap", "escaped", "harmless"]
 
 _BACK_AND_CLEAR = "\x1b[{}D\x1b[K\n"
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that act on what is round them, or on the terminal."""
+_JOINERS = "\u200c\u200d"
+"""Of these, those that words and emoji are written with."""
 
 
 class WordWrap:
@@ -51,6 +55,17 @@ class WordWrap:
 def harmless(text: str) -> str:
     """`text` without control characters: a model must not be able to steer the terminal."""
     return text.translate(_CONTROLS)
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, with an escape such as `\\x1b` for each character that is not to be seen."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _cells(character: str) -> int:

@@ -13,14 +13,16 @@ from msgspec import Struct, field, structs
 
 from ..wire.models import Details
 from .entry import ModelEntry, Stored
-from .ggml import read_ggml
+from .ggml import MAGICS, read_ggml
 from .gguf import GGUFHeader, read_header
+from .gguf.layout import MAGIC
 from .infill import INFILL_KEYS, INFILL_TEXTS, infill_tokens
 from .manifest import GGML, weights_type
 from .weights import WeightsError
 
 __all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
 
+_GGUF = "gguf"
 _log = logging.getLogger("remuda.model")
 _BOS, _EOS = "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"
 _TEMPLATE = "tokenizer.chat_template"
@@ -93,11 +95,37 @@ def _facts_of_weights(entry: ModelEntry) -> ModelFacts:
         stat = entry.weights.stat()
     except OSError:
         raise WeightsError("the weights are not there any more") from None
-    if entry.format == GGML:
-        return _facts_of_ggml(entry, stat)
-    if entry.format != "gguf":
+    if entry.format not in {GGML, _GGUF}:
         details = Details(format=entry.format, family=entry.format, families=[entry.format])
         return ModelFacts(details=details, size=stat.st_size, modified=stat.st_mtime, capabilities=["completion"])
+    try:
+        return _facts_of_ggml(entry, stat) if entry.format == GGML else _facts_of_gguf(entry, stat)
+    except WeightsError:
+        _check_format(entry)
+        raise
+
+
+def _check_format(entry: ModelEntry) -> None:
+    """Raises `WeightsError` for weights outside the store that are GGUF or GGML where the other was said."""
+    right = _format_told(entry.weights)
+    if entry.stored is None and right not in {"", entry.format}:
+        raise WeightsError(
+            f"the weights are a {right.upper()} file, not {entry.format.upper()}:"
+            f' where the model is configured or registered, say format = "{right}"'
+        )
+
+
+def _format_told(path: Path) -> str:
+    """By how the file begins; empty where that is neither GGUF nor GGML."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    except OSError:
+        return ""
+    return _GGUF if magic == MAGIC else GGML if magic in MAGICS else ""
+
+
+def _facts_of_gguf(entry: ModelEntry, stat: os.stat_result) -> ModelFacts:
     header, tokens = read_header(entry.weights, (_BOS, _EOS, *INFILL_KEYS), INFILL_TEXTS)
     family = header.architecture
     return ModelFacts(

@@ -21,7 +21,7 @@ from ..errors import BadRequest, EngineError
 from ..model import Digest, GGUFError, ModelEntry
 from ..model.create import Basis, Part, Recipe, stored
 from ..model.gguf import check_gguf
-from ..model.manifest import DRAFT, MODEL
+from ..model.manifest import DRAFT, GGML, MODEL
 from ..model.store import Pins, Store, disk_errors
 from ..model.store.layout import TEMPORARY
 from ..plugins import Plugins
@@ -35,6 +35,7 @@ _PRECISE: Final = frozenset({"F32", "F16", "BF16"})
 _WHOLE: Final = frozenset({"I8", "I16", "I32", "I64"})
 """Types of tensors that are no weights."""
 _REFUSED: Final = "quantization is only supported for F16, BF16 and F32 models"
+_OLD: Final = "a model in GGML cannot be quantized: convert the original to GGUF, and quantize that"
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -74,6 +75,8 @@ def plan_quantizations(store: Store, recipe: Recipe, basis: Basis) -> list[Plan]
             continue
         part = basis.first(media_type)
         source = store.blob(part.layer.digest) if part is not None else basis.outside
+        if basis.config.model_format == GGML:
+            raise BadRequest(_OLD)
         if source is None or basis.config.model_format != "gguf":
             raise BadRequest(_REFUSED)
         digest, parent = (part.layer.digest, part.layer.parent) if part is not None else (None, basis.parent)

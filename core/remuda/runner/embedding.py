@@ -1,15 +1,20 @@
-"""Requests for embeddings inside a runner: which inputs go into the next micro-batch, and whose the vectors are."""
+"""Requests for embeddings inside a runner: which inputs go to the engine together, and whose the vectors are.
+
+The engine is given as many inputs as it takes in one call, and does the call in pieces, between which texts go on. The
+next call begins when it is done. A request that leaves has its part in the call computed for nothing, unless nobody is
+left who wants any of it: the call ends there then.
+"""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import takewhile
 
 from ..backend import EmbedJob
 from ..engine import Engine
 from ..errors import BadRequest
-from .frames import News, SeqFailed, SeqVectors, failure
+from .frames import News, SeqVectors, failure
 
 __all__ = ["EmbedQueue", "EmbedSession"]
 
@@ -27,6 +32,8 @@ class EmbedSession:
         self.inputs = [_tokens(text, limit, job, engine) for text in takewhile(lambda _: wanted(), job.inputs)]
         self.done = 0
         """How many of the inputs are computed."""
+        self.begun = False
+        """Whether the engine has been given some of them."""
 
     @property
     def left(self) -> int:
@@ -35,7 +42,7 @@ class EmbedSession:
 
 
 class EmbedQueue:
-    """Packs the inputs of all requests into micro-batches.
+    """Packs the inputs of all requests into calls of the engine.
 
     The oldest request and the one with the least left to do come first in turn: a request with thousands of inputs
     does not keep one with a single input waiting, and is not kept waiting by them.
@@ -45,38 +52,67 @@ class EmbedQueue:
         self._sessions: dict[int, EmbedSession] = {}
         """In order of arrival."""
         self._turn = 0
+        self._call: Generator[None, None, list[bytes]] | None = None
+        """What the engine is at."""
+        self._taken: list[tuple[EmbedSession, int]] = []
+        """Whose inputs it was given, and how many of each, in this order. Some may have left since."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     @property
     def running(self) -> int:
-        """Requests that have had a place in a micro-batch."""
-        return sum(session.done > 0 for session in self._sessions.values())
+        """Requests that have had a part in a call."""
+        return sum(session.begun for session in self._sessions.values())
 
     def add(self, session: EmbedSession) -> None:
         self._sessions[session.id] = session
 
     def cancel(self, id: int) -> bool:
         """Drop what is not yet computed. Whether the request was here."""
-        return self._sessions.pop(id, None) is not None
+        found = self._sessions.pop(id, None) is not None
+        if found and not any(session.id in self._sessions for session, _ in self._taken):
+            self.close()
+        return found
+
+    def close(self) -> None:
+        """End the call that the engine is at."""
+        if self._call is not None:
+            self._call.close()
+        self._call, self._taken = None, []
 
     def step(self, engine: Engine) -> list[News]:
-        """Compute one micro-batch. Every request in it gets vectors, or fails."""
-        taken = self._pack(engine)
-        inputs = [tokens for session, count in taken for tokens in _next(session, count)]
+        """Do a piece of the call that the engine is at, or of the next one. There must be a request.
+
+        At the end of a call every request in it gets vectors, or fails.
+        """
+        if self._call is None:
+            self._taken = self._pack(engine)
         try:
-            vectors = engine.embed(inputs)
+            self._call = self._call or engine.embedding(self._inputs())
+            next(self._call)
+        except StopIteration as end:
+            return self._end(end.value)
         except Exception as error:
-            return [self._failed(session, error) for session, _ in taken]
+            gone = [self._sessions.pop(session.id, None) for session, _ in self._taken]
+            self.close()
+            return [failure(session.id, error) for session in gone if session is not None]
+        return []
+
+    def _inputs(self) -> list[array[int]]:
+        return [tokens for session, count in self._taken for tokens in _next(session, count)]
+
+    def _end(self, vectors: list[bytes]) -> list[News]:
         news: list[News] = []
-        for session, count in taken:
-            tokens = sum(map(len, _next(session, count)))
-            news.append(SeqVectors(session.id, vectors[:count], tokens))
-            vectors = vectors[count:]
+        for session, count in self._taken:
+            own, vectors = vectors[:count], vectors[count:]
+            if session.id not in self._sessions:
+                continue
+            news.append(SeqVectors(session.id, own, sum(map(len, _next(session, count)))))
             session.done += count
             if not session.left:
                 del self._sessions[session.id]
+        self.close()
         return news
 
     def _pack(self, engine: Engine) -> list[tuple[EmbedSession, int]]:
@@ -95,14 +131,11 @@ class EmbedQueue:
                 room -= len(tokens)
             if count:
                 taken.append((session, count))
+                session.begun = True
             places -= count
             if not places or room <= 0:
                 break
         return taken
-
-    def _failed(self, session: EmbedSession, error: Exception) -> SeqFailed:
-        del self._sessions[session.id]
-        return failure(session.id, error)
 
 
 def _tokens(text: str, limit: int, job: EmbedJob, engine: Engine) -> array[int]:

@@ -3,8 +3,8 @@
     python -P -m remuda.runner.host FD PARENT
 
 The main thread runs the engine and sends. Between two steps it does what `Intake` has made ready: it queues requests
-(first come, first served), cancels, answers; and it computes one micro-batch of what is to be embedded. Where that
-leaves nothing to send for a while, it says that it is alive.
+(first come, first served), cancels, answers; and it does a piece, one micro-batch, of what is to be embedded. Where
+that leaves nothing to send for a while, it says that it is alive.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Host:
             if engine := self._load():
                 while self._serve(engine):
                     pass
+                self._embeds.close()
                 engine.close()
         finally:
             self._intake.ended.set()
@@ -125,7 +126,7 @@ class Host:
                 self._loading.release()
 
     def _serve(self, engine: Engine) -> bool:
-        """Do all that has arrived, then one step. False when nothing will come any more."""
+        """Do all that has arrived, then one piece and one step. False when nothing will come any more."""
         inbox, news = self._intake.inbox, list[News]()
         idle = not (self._live or self._waiting or self._embeds)
         while idle or not inbox.empty():
@@ -134,6 +135,10 @@ class Host:
                 return False
             self._handle(engine, arrival, news)
             idle = False
+        # Before anybody is admitted: it may be waiting for the place that has just become free.
+        if self._embeds:
+            news.extend(self._embeds.step(engine))
+            self._steps += 1
         while self._waiting and len(self._live) < engine.parallel:
             self._admit(engine, self._waiting.popleft(), news)
         if self._live:
@@ -141,9 +146,6 @@ class Host:
             tails = {event.id: event.tail for event in events if isinstance(event, Ended)}
             for event in events:
                 self._digest(engine, event, tails, news)
-            self._steps += 1
-        if self._embeds:
-            news.extend(self._embeds.step(engine))
             self._steps += 1
         if news:
             self._send(Batch(news))

@@ -27,7 +27,8 @@ _log = logging.getLogger("remuda.runner")
 _TAIL = 20
 _LAST_WORDS = 300
 _NO_MEMORY: Final = re.compile(
-    r"MemoryError|bad_alloc|failed to map segment|(?:insufficient|cannot allocate|out of) memory|memory allocation",
+    r"MemoryError|bad_alloc|failed to map segment|(?:insufficient|cannot allocate|out of) memory|memory allocation"
+    r"|mem_buffer != NULL",
     re.IGNORECASE,
 )
 _SECRET: Final = re.compile(r"(?:KEY|TOKEN|SECRET|CREDENTIAL|PASS(?:WORD|WD|PHRASE)?)S?(?![A-Z])", re.IGNORECASE)

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Sequence as ListOf
+from collections.abc import Generator, Iterable, Sequence as ListOf
 from pathlib import Path
 from typing import Literal
 
@@ -48,14 +48,14 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     repeat: int = 1
     """How many times the pieces come before the answer ends."""
     delay: float = 0.0
-    """Before each step."""
+    """Before each step, and each piece of a call for vectors."""
     load_delay: float = 0.0
     load_steps: int = 0
     """Parts of `load_delay`; progress is told after each."""
     tokenize_delay: float = 0.0
     """For each thousand characters of a prompt."""
     prompt_chunk: int = 512
-    """Prompt tokens read in a step; a token is a character."""
+    """Prompt tokens read in a step, who came first first; a token is a character."""
     parallel: int = 0
     """Sequences at once; 0 is what was asked for."""
     refuse: str = ""
@@ -71,6 +71,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Numbers in the vector of a text: of its first tokens, then zeros. 0 for a model that gives no vectors."""
     embed_most: int = 8
     embed_room: int = 64
+    embed_pieces: int = 1
+    """How many pieces a call for vectors is done in."""
     fault: Fault | None = None
     """What happens instead of the piece number `fault_at` of a sequence, and instead of the vectors of the micro-batch
     with the input of that number; at -1, while loading."""
@@ -90,6 +92,8 @@ class ScriptedEngine(Engine):
         self.embed_most = script.embed_most if script.embeds else 0
         self.embed_room = script.embed_room
         self._embedded = 0
+        self._room = 0
+        """Prompt tokens that this step may still read."""
         self._written = 0
         self._live: dict[int, _Reader] = {}
         self._interrupted: set[int] = set()
@@ -121,9 +125,8 @@ class ScriptedEngine(Engine):
         self._live[sequence.id] = _Reader(sequence)
 
     def step(self) -> Iterable[Event]:
-        if self._script.delay:
-            self._wake.wait(self._script.delay)
-            self._wake.clear()
+        self._pause()
+        self._room = self._script.prompt_chunk
         events: list[Event] = []
         for id in list(self._live):
             if id not in self._interrupted:
@@ -161,7 +164,7 @@ class ScriptedEngine(Engine):
     def embed(self, inputs: ListOf[ListOf[int]]) -> list[bytes]:
         script = self._script
         assert len(inputs) == 1 or (len(inputs) <= self.embed_most and sum(map(len, inputs)) <= self.embed_room)
-        self._wake.wait(script.delay)
+        self._pause()
         due = self._embedded <= script.fault_at < self._embedded + len(inputs)
         if script.fault and due and _fault_left(script):
             self._embedded += len(inputs)
@@ -174,6 +177,12 @@ class ScriptedEngine(Engine):
         padded = [[*tokens, *[0] * script.embeds][: script.embeds] for tokens in inputs]
         return [array("f", vector).tobytes() for vector in padded]
 
+    def embedding(self, inputs: ListOf[ListOf[int]]) -> Generator[None, None, list[bytes]]:
+        for _ in range(1, self._script.embed_pieces):
+            self._pause()
+            yield
+        return self.embed(inputs)
+
     def sizes(self) -> dict[str, int]:
         return {"size": self._script.size, "size_vram": 0}
 
@@ -185,11 +194,19 @@ class ScriptedEngine(Engine):
             "pieces_total": self._written,
         }
 
+    def _pause(self) -> None:
+        """Whoever leaves cuts it short."""
+        if self._script.delay:
+            self._wake.wait(self._script.delay)
+            self._wake.clear()
+
     def _advance(self, reader: _Reader) -> Iterable[Event]:
         script, id = self._script, reader.sequence.id
         prompt = len(reader.sequence.tokens)
         if reader.read < prompt:
-            reader.read = min(prompt, reader.read + script.prompt_chunk)
+            count = min(prompt - reader.read, self._room)
+            reader.read += count
+            self._room -= count
             if reader.read < prompt:
                 return
             yield PromptRead(id, prompt, 0, time.perf_counter_ns() - reader.began)

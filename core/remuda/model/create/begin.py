@@ -51,7 +51,7 @@ def chat_template(store: Store, uploads: Uploads) -> str:
 
 def _of_entry(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry) -> Basis:
     if entry.stored is None:
-        return _typed(store, recipe, outside_basis(store, pins, entry, template=not recipe.template))
+        return _of_outside(store, pins, recipe, entry)
     while True:
         stored = store.find(entry.name)
         if stored is None:
@@ -67,18 +67,35 @@ def _of_entry(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry) -> Ba
     return _typed(store, recipe, basis)
 
 
+def _of_outside(store: Store, pins: Pins, recipe: Recipe, entry: ModelEntry) -> Basis:
+    """The type of model that the recipe says counts for more than the one that is configured."""
+    typed = bool(recipe.model_type) and entry.format == GGML
+    if typed:
+        entry = structs.replace(entry, model_type=recipe.model_type)
+    try:
+        return outside_basis(store, pins, entry, template=not recipe.template)
+    except WeightsError as error:
+        if not typed:
+            raise
+        raise _unusable(str(entry.name), error) from None
+
+
 def _typed(store: Store, recipe: Recipe, basis: Basis) -> Basis:
     """`basis` with the type of model that the recipe says. Raises `BadRequest` if the weights are not of that."""
     part = basis.first(*WEIGHTS)
-    weights = store.blob(part.layer.digest) if part is not None else basis.outside
-    if not recipe.model_type or basis.config.model_format != GGML or weights is None:
+    if not recipe.model_type or basis.config.model_format != GGML or part is None:
         return basis
+    weights = store.blob(part.layer.digest)
     try:
         said = describe(ModelEntry(name=recipe.name, weights=weights, format=GGML, model_type=recipe.model_type))
     except WeightsError as error:
-        raise BadRequest(f"the weights of '{basis.parent}' cannot be used: {error}") from None
+        raise _unusable(basis.parent, error) from None
     config = structs.replace(basis.config, model_family=said.model_family, model_families=said.model_families)
     return structs.replace(basis, config=config)
+
+
+def _unusable(name: str, error: WeightsError) -> BadRequest:
+    return BadRequest(f"the weights of '{name}' cannot be used: {error}")
 
 
 def _of_files(store: Store, recipe: Recipe, files: list[Upload]) -> Basis:

@@ -21,6 +21,11 @@ __all__ = ["Upload", "Uploads", "adapter_part", "arrange", "check_types", "draft
 _MAGICS: Final = frozenset({b"GGUF", *MAGICS})
 _HEAD: Final = 9
 """Bytes by which a file is told: safetensors are a length and an object of JSON."""
+_ZIP: Final = b"PK\x03\x04"
+_PICKLES: Final = frozenset(bytes([0x80, protocol]) for protocol in range(2, 6))
+"""How PyTorch's files begin: archives, and before its version 1.6 pickles by themselves."""
+_GGLA: Final = b"algg"
+"""Adapters from before GGUF."""
 _BESIDE: Final = {"projector": PROJECTOR, "adapter": ADAPTER}
 """Kinds of files that are not the model itself."""
 _ONE_ADAPTER: Final = "only one adapter is currently supported"
@@ -76,9 +81,14 @@ def check_types(store: Store, pins: Pins, files: Mapping[str, Digest], *, script
     """
     heads = {path: _head(store, pins, digest) for path, digest in files.items()}
     for path, head in heads.items():
-        if path.endswith(".safetensors") or (head[:4] not in _MAGICS and head[8:] == b"{"):
+        if head[:4] == _GGLA:
             raise BadRequest(
-                f"{_name(path)!r} is in the safetensors format, which this server does not convert: "
+                f"{_name(path)!r} is an adapter in the GGLA format, which is not read any more: "
+                "convert the original one to GGUF with llama.cpp's convert_lora_to_gguf.py"
+            )
+        if foreign := _foreign(path, head):
+            raise BadRequest(
+                f"{_name(path)!r} is {foreign}, which this server does not convert: "
                 f"convert it with llama.cpp's {script}, and create the model from the GGUF file"
             )
     others = [path for path, head in heads.items() if head[:4] not in _MAGICS]
@@ -160,6 +170,14 @@ def _head(store: Store, pins: Pins, digest: Digest) -> bytes:
     pins.add(digest)
     with disk_errors(), store.blob(digest).open("rb") as file:
         return file.read(_HEAD)
+
+
+def _foreign(path: str, head: bytes) -> str:
+    """What a file is that can be converted; empty for others."""
+    if path.endswith(".safetensors") or (head[:4] not in _MAGICS and head[8:] == b"{"):
+        return "in the safetensors format"
+    kind = "a zip archive" if head[:4] == _ZIP else "a pickle" if head[:2] in _PICKLES else ""
+    return f"{kind}, as PyTorch writes its weights" if kind else ""
 
 
 def _name(path: str) -> str:

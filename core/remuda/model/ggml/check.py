@@ -11,9 +11,20 @@ from .layout import FILE_TYPES, MIXED, TYPES
 
 __all__ = ["check_sizes", "check_tensor"]
 
+_Values = Mapping[str, int | float]
+
 _COUNTED: Final = frozenset({"gpt2", "starcoder", "gptj", "gptneox", "dolly-v2", "replit"})
 """Types for which the library counts elements in 32 bits."""
-_ROTATED: Final = frozenset({"gptj", "gptneox", "dolly-v2"})
+_MOST_BLOCKS: Final = {
+    "gpt2": 85, "starcoder": 85, "gptj": 104, "gptneox": 80, "dolly-v2": 80, "mpt": 107, "replit": 110, "llama": 107,
+    "falcon": 95,
+}  # fmt: skip
+"""What fits into the 4096 steps that a computation of the library's may have; one more block ends the process."""
+_LEAST_HEADS: Final = 2
+_LEAST_ROTATED: Final = {"gptj": 0, "gptneox": 2, "dolly-v2": 2}
+_HEAD_STEPS: Final = {"llama": 2, "falcon": 8}
+"""What the size of an attention head must be a multiple of. LLaMA rotates it in pairs; Falcon's memory is reckoned
+without the gaps that follow what is not a multiple of 16 bytes."""
 _PRECISE: Final = frozenset({"F32", "F16"})
 _REWRITTEN: Final = frozenset({"Q4_0", "Q4_1", "Q8_0"})
 """Types whose blocks were changed twice: the second time by version 2."""
@@ -22,7 +33,7 @@ _FALCON_TOKENS: Final = 12
 """The first ones, which are taken for special."""
 
 
-def check_sizes(model_type: str, magic: str, values: Mapping[str, int | float]) -> None:
+def check_sizes(model_type: str, magic: str, values: _Values) -> None:
     """Raises `GGMLError`."""
     if model_type == "falcon" and magic != "ggcc":
         raise GGMLError(
@@ -34,14 +45,12 @@ def check_sizes(model_type: str, magic: str, values: Mapping[str, int | float]) 
             "LLaMA files that begin with 'ggml' lack the scores of their vocabulary, and cannot be used:"
             " only those that begin with 'ggmf' or 'ggjt' can; convert it again, best to GGUF"
         )
-    width, heads = int(values["embedding_length"]), int(values["attention.head_count"])
-    if width % heads:
-        raise GGMLError(f"'embedding_length' is {width}, which is not a multiple of {heads} attention heads")
-    each, rotated = width // heads, int(values.get("rope.dimension_count", 0))
-    if model_type == "llama" and rotated != each:
-        raise GGMLError(f"'rope.dimension_count' is {rotated}; it must be {each}, the size of an attention head")
-    if model_type in _ROTATED and (rotated > each or rotated % 2):
-        raise GGMLError(f"'rope.dimension_count' is {rotated}; it must be even, and at most {each}")
+    blocks, most = int(values["block_count"]), _MOST_BLOCKS[model_type]
+    if blocks > most:
+        raise GGMLError(
+            f"'block_count' is {blocks}; the library that loads it can compute at most {most} in a {model_type} model"
+        )
+    _check_heads(model_type, values)
     if model_type == "falcon":
         _check_falcon(values)
     if model_type in _COUNTED:
@@ -70,15 +79,41 @@ def check_tensor(model_type: str, version: int, file_type: int, tensor: GGMLTens
         raise GGMLError(f"{found} the type {tensor.type}, where {right} is expected")
 
 
-def _check_falcon(values: Mapping[str, int | float]) -> None:
+def _check_heads(model_type: str, values: _Values) -> None:
+    width, heads = int(values["embedding_length"]), int(values["attention.head_count"])
+    if heads < _LEAST_HEADS:
+        raise GGMLError(
+            f"'attention.head_count' is {heads}; it must be at least {_LEAST_HEADS}: with less, the library that loads"
+            " it computes several tokens wrongly, or ends"
+        )
+    if width % heads:
+        raise GGMLError(f"'embedding_length' is {width}, which is not a multiple of {heads} attention heads")
+    each, rotated = width // heads, int(values.get("rope.dimension_count", 0))
+    step = _HEAD_STEPS.get(model_type, 1)
+    if each % step:
+        raise GGMLError(
+            f"'embedding_length' is {width}, so that each of {heads} attention heads has {each};"
+            f" in a {model_type} model that must be a multiple of {step}"
+        )
+    if model_type == "llama" and rotated != each:
+        raise GGMLError(f"'rope.dimension_count' is {rotated}; it must be {each}, the size of an attention head")
+    least = _LEAST_ROTATED.get(model_type)
+    if least is not None and (not least <= rotated <= each or rotated % 2):
+        raise GGMLError(f"'rope.dimension_count' is {rotated}; it must be even, and from {least} to {each}")
+
+
+def _check_falcon(values: _Values) -> None:
     blocks, kind, tokens = values["block_count"], values["falcon_type"], values["vocab_size"]
+    heads, keys = int(values["attention.head_count"]), int(values["attention.head_count_kv"])
+    if heads % keys:
+        raise GGMLError(f"'attention.head_count' is {heads}, which is not a multiple of the {keys} that have keys")
     if blocks not in {32, 60} and kind not in {7, 40}:
         raise GGMLError(f"'falcon_type' is {kind}; it must be 7 or 40")
     if tokens < _FALCON_TOKENS:
         raise GGMLError(f"'vocab_size' is {tokens}; it must be at least {_FALCON_TOKENS}")
 
 
-def _check_counts(values: Mapping[str, int | float]) -> None:
+def _check_counts(values: _Values) -> None:
     width, tokens = int(values["embedding_length"]), int(values["vocab_size"])
     memory = width * int(values["block_count"]) * int(values["context_length"])
     if max(4 * width * width, width * tokens, memory) >= 2**31:

@@ -47,9 +47,6 @@ class GGMLHeader(Struct, frozen=True, kw_only=True):
     """Those of the texts that were asked for that are tokens."""
     tensor_list: tuple[GGMLTensor, ...] = ()
     """In the file's order."""
-    data_offset: int = 0
-    """Where the first tensor begins with its shape; the last one ends where the file does."""
-    file_size: int = 0
 
     @property
     def vocabulary_size(self) -> int:

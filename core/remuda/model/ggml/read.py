@@ -14,6 +14,7 @@ from .check import check_sizes, check_tensor
 from .front import Front, read_front
 from .header import GGMLError, GGMLHeader, GGMLTensor
 from .layout import FILE_TYPES, KNOWN_TYPES, MIXED, known_type
+from .llama import check_shared
 from .names import expected
 from .reader import Reader, opened
 
@@ -21,7 +22,6 @@ __all__ = ["read_ggml", "vocabulary"]
 
 _VERSIONED: Final = 1000
 """So many times the version of the quantisation is in ggml's numbers for how precise the weights are."""
-_KEYS: Final = "layers.0.attention.wk.weight"
 
 
 def read_ggml(path: Path, model_type: str = "", texts: Iterable[str] = ()) -> GGMLHeader:
@@ -53,8 +53,6 @@ def read_ggml(path: Path, model_type: str = "", texts: Iterable[str] = ()) -> GG
             scores=magic in front.layout.scores,
             found=front.found.intersection(texts),
             tensor_list=tensors,
-            data_offset=front.end,
-            file_size=reader.size,
         )
 
 
@@ -104,6 +102,4 @@ def _values(kind: str, values: dict[str, int | float], tensors: tuple[GGMLTensor
     """The sizes, with the number of a LLaMA's heads that its file does not say."""
     if kind != "llama":
         return values
-    width, heads = int(values["embedding_length"]), int(values["attention.head_count"])
-    keys = next(tensor.shape[1] for tensor in tensors if tensor.name == _KEYS)
-    return {**values, "attention.head_count_kv": heads * keys // width}
+    return {**values, "attention.head_count_kv": int(values["attention.head_count"]) // check_shared(values, tensors)}

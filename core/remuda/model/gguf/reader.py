@@ -7,6 +7,7 @@ are long and only single entries are ever wanted.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from ...errors import OutOfMemory
 from .header import ArrayPlace, GGUFError, GGUFHeader, TensorPlace, TextPlace
 from .layout import (
     ARRAY,
@@ -82,6 +84,8 @@ def opened(path: Path) -> Generator[Reader]:
     except FileNotFoundError:
         raise GGUFError("the weights are not there any more") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise OutOfMemory("there is not enough memory to read the weights") from None
         raise GGUFError(f"the weights cannot be read: {type(error).__name__}") from None
     with data:
         yield Reader(data, size)

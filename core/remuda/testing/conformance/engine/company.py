@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from remuda.engine import Failed
+
 from .driver import Driver
 from .fixtures import NARROW, EngineFixtures, Load, needs_batching
 
@@ -70,14 +72,45 @@ class CompanyTests(EngineFixtures):
 
     @needs_batching
     def test_a_stream_goes_on_while_a_prompt_is_read(self, load: Load) -> None:
-        """Few steps lie between two of its pieces, however long the prompt is."""
+        """Few steps lie between two of its pieces, however long the prompt is, and however many there are."""
         driver = load(num_batch=NARROW)
         prompt = driver.lasting(20)
         running = driver.submit(prompt, most=driver.engine.context)
         driver.until(running, 1)
-        long, longest = driver.submit(driver.reading(driver.engine.context * 3 // 4), most=1), 0
-        while long.read is None and running.end is None:
+        reading, longest = driver.reading(driver.engine.context * 3 // 4), 0
+        long = [driver.submit(reading, most=1) for _ in range(driver.places - 1)]
+        while any(said.read is None for said in long) and running.end is None:
             driver.step()
             longest = max(longest, running.waited)
         assert longest <= 4 * driver.places
-        driver.run(long)
+        driver.run(*long)
+
+    @needs_batching
+    def test_prompts_together_take_as_many_steps_as_one_by_one(self, load: Load) -> None:
+        """`step` is short: at most one micro-batch of prompt, however many are to be read. All are, in the end."""
+        driver = load(num_batch=NARROW)
+        alone, together = _steps_to_read(driver, 1), _steps_to_read(driver, driver.places)
+        assert together > driver.places * (alone - 1), "a step reads for several, and holds up whoever is writing"
+
+    @needs_batching
+    def test_one_that_leaves_is_read_no_further(self, load: Load) -> None:
+        """`cancel`, while several prompts are read: the steps that the rest of this one would take are saved."""
+        driver = load(num_batch=NARROW)
+        alone, together = _steps_to_read(driver, 1), _steps_to_read(driver, driver.places)
+        assert together - _steps_to_read(driver, driver.places, leaves=True) >= (alone - 1) // 2
+
+
+def _steps_to_read(driver: Driver, count: int, *, leaves: bool = False) -> int:
+    """How many steps it takes until as many long prompts are read; the first of which `leaves` after the first step."""
+    prompt = driver.reading(driver.engine.context // 2)
+    # Each has an owner of its own, so that all of it is computed.
+    saids = [driver.submit(prompt, most=1, owner=f"{count}-{leaves}-{number}") for number in range(count)]
+    steps = 0
+    while any(said.read is None for said in saids):
+        driver.step()
+        steps += 1
+        if leaves and steps == 1:
+            driver.cancel(saids.pop(0))
+        assert not any(isinstance(said.end, Failed) for said in saids)
+    driver.run()
+    return steps

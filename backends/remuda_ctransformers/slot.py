@@ -1,4 +1,4 @@
-"""A context of the library and the text in it, read in micro-batches, and used again where the next text begins alike.
+"""A slot: a context of the library and its text, read in micro-batches, and used again where the next one begins alike.
 
 A token's numbers depend a little on the micro-batch that it was computed in. So that a text says the same whatever was
 there before it, only whole micro-batches are used again: those of prompts, which always begin at the same places. What
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from .native import Native
 
-__all__ = ["Place"]
+__all__ = ["Slot"]
 
 
-class Place:
-    """Holds the first `held` tokens of one text. `chunk` is the size of a micro-batch in tokens."""
+class Slot:
+    """Holds the first `held` tokens of one text. `micro_batch` is how many tokens are computed at a time."""
 
-    def __init__(self, native: Native, *, chunk: int, threads: int) -> None:
+    def __init__(self, native: Native, *, micro_batch: int, threads: int) -> None:
         self.native = native
-        self._chunk, self._threads = chunk, threads
+        self._micro_batch, self._threads = micro_batch, threads
         self._tokens: list[int] = []
         self._held = 0
         self._whole = 0
@@ -36,6 +36,11 @@ class Place:
         return len(self._tokens)
 
     @property
+    def held(self) -> int:
+        """Tokens of it that are computed."""
+        return self._held
+
+    @property
     def unread(self) -> int:
         """Tokens of the text that are still to be computed."""
         return len(self._tokens) - self._held
@@ -46,7 +51,7 @@ class Place:
             return 0
         pairs = zip(tokens[:-1], self._tokens[: self._whole], strict=False)
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        return shared - shared % self._chunk
+        return shared - shared % self._micro_batch
 
     def begin(self, tokens: ListOf[int], owner: str) -> int:
         """A new text, to be read. Returns how many of its tokens are there already."""
@@ -57,10 +62,10 @@ class Place:
 
     def read(self) -> bool:
         """Compute the next micro-batch of what is unread. False if the library failed."""
-        end = min(self._held - self._held % self._chunk + self._chunk, len(self._tokens))
+        end = min(self._held - self._held % self._micro_batch + self._micro_batch, len(self._tokens))
         if not self._compute(end):
             return False
-        if self._whole == self._held and end - self._held == self._chunk:
+        if self._whole == self._held and end - self._held == self._micro_batch:
             self._whole = end
         self._held = end
         return True
@@ -81,7 +86,7 @@ class Place:
         keep = min(keep, len(self._tokens) - 1)
         dropped = max(1, (len(self._tokens) - keep) // 2)
         self._tokens = [*self._tokens[:keep], *self._tokens[keep + dropped :], token]
-        self._held = self._whole = min(self._whole, keep - keep % self._chunk)
+        self._held = self._whole = min(self._whole, keep - keep % self._micro_batch)
 
     def logits(self) -> NDArray[np.float32]:
         """Those after the last token that was computed, in place, to be changed."""
