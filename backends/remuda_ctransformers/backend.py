@@ -9,10 +9,10 @@ import anyio.to_thread
 
 from remuda.backend import Estimate, LoadWish, Measures
 from remuda.model import ModelEntry
+from remuda.model.parameters import MODEL_TYPE
 from remuda.runner import EngineBackend
 
 from .estimate import estimate
-from .settings import MODEL_TYPE
 
 __all__ = ["CTransformersBackend"]
 

@@ -20,7 +20,7 @@ import numpy as np
 from remuda.engine import Ended, Event, Failed, LoadSpec, PromptRead, Sequence, SerialEngine
 from remuda.errors import BadRequest, EngineError
 from remuda.output import Constraint
-from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, Guide, Sampler, compile_constraint
+from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, Sampler, compile_constraint
 
 from .load import Loaded, load
 from .slot import Slot
@@ -37,7 +37,9 @@ class CTransformersEngine(SerialEngine):
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
         self._loaded = loaded
-        self._slots = [loaded.slot(native) for native in loaded.natives]
+        self._slots = [
+            Slot(native, micro_batch=loaded.micro_batch, threads=loaded.threads) for native in loaded.natives
+        ]
         self._free = list(self._slots)
         """The one that rested longest first."""
         self._waiting: deque[object] = deque()
@@ -57,19 +59,10 @@ class CTransformersEngine(SerialEngine):
     # --- sequences ---
 
     def submit(self, sequence: Sequence) -> None:
-        limit = min(sequence.limit, self.context)
-        if not 0 < len(sequence.tokens) < limit:
-            raise BadRequest(f"the prompt has {len(sequence.tokens)} tokens; from 1 to {limit - 1} fit")
-        if min(sequence.tokens) < 0 or max(sequence.tokens) >= self.vocabulary:
-            raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
-        if len(self._choices) >= self.parallel:
-            raise EngineError(f"all {self.parallel} sequences are taken")
+        self.room_for(sequence, len(self._choices))
         # A control token has no text that a stop string could be found in.
-        visible, guide = self._vocabulary.visible((*sequence.visible, *sequence.options.stop)), None
-        if sequence.constraint is not None:
-            compiled: Compiled = sequence.compiled or self.compile(sequence.constraint)
-            guide = Guide(compiled, self._vocabulary, visible)
-        self._choices[sequence.id] = Choice(sequence, guide, self._vocabulary, visible)
+        visible = sequence.options.stop
+        self._choices[sequence.id] = Choice.of(sequence, self._vocabulary, self._grammars, visible=visible)
         super().submit(sequence)
 
     def cancel(self, id: int) -> None:
@@ -184,9 +177,7 @@ class CTransformersEngine(SerialEngine):
     # --- sizes, end ---
 
     def sizes(self) -> dict[str, int]:
-        loaded = self._loaded
-        size = loaded.sizes.all(loaded.context, self.parallel, mmap=loaded.source.mmap)
-        return {"size": size, "size_vram": 0}
+        return {"size": self._loaded.size, "size_vram": 0}
 
     def counters(self) -> dict[str, float]:
         return {

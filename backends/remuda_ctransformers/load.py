@@ -25,7 +25,6 @@ from .pool import FIRST, Plan
 from .reading import reading
 from .settings import read_settings
 from .sizes import Sizes, contexts, sizes_of_ggml, sizes_of_gguf
-from .slot import Slot
 from .tokens import Tokens, tokens_of_ggml, tokens_of_gguf
 
 __all__ = ["Loaded", "load"]
@@ -46,17 +45,15 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
     natives: list[Native]
     """At least one; each with a context of its own."""
-    source: Source
     tokens: Tokens
     sizes: Sizes
+    size: int
+    """Bytes that all of them hold."""
     context: int
     """Tokens per sequence."""
     micro_batch: int
     """Prompt tokens in a micro-batch."""
     threads: int
-
-    def slot(self, native: Native) -> Slot:
-        return Slot(native, micro_batch=self.micro_batch, threads=self.threads)
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -139,9 +136,9 @@ def load(spec: LoadSpec, progress: Callable[[float], None]) -> Loaded:
     natives += _further(source, count - 1)
     return Loaded(
         natives=natives,
-        source=source,
         tokens=tokens,
         sizes=sizes,
+        size=sizes.all(plan.context, len(natives), mmap=source.mmap),
         context=min(plan.context, natives[0].context),
         micro_batch=plan.micro_batch,
         threads=_threads(spec.options.num_thread),

@@ -7,20 +7,18 @@ from typing import Any
 from msgspec import Struct
 
 from remuda.errors import LoadFailed
+from remuda.model.parameters import MODEL_TYPE
 
 from .native import LIBRARIES
 
-__all__ = ["MODEL_TYPE", "Settings", "read_settings"]
-
-MODEL_TYPE = "model_type"
-"""The key under which the backend hands over what a model says of itself."""
+__all__ = ["Settings", "read_settings"]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     library: str = "auto"
     """Which of the libraries in the package to use: one of `native.LIBRARIES`."""
     model_type: str = ""
-    """What kind of model a GGML file is; empty if the file tells."""
+    """What kind of model a GGML file is, as the backend hands it over; empty if the file tells."""
 
 
 def read_settings(table: dict[str, Any]) -> Settings:

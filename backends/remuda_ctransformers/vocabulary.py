@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from remuda.errors import BadRequest
-from remuda.sampling import Vocabulary
+from remuda.sampling import Vocabulary, encoded
 
 from .native import Native
 from .tokens import Tokens
@@ -36,10 +35,7 @@ class NativeVocabulary(Vocabulary):
         With `bos`, the beginning of a text comes first, if the model wants one and `text` does not begin with it.
         Raises `BadRequest` for lone surrogates.
         """
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:
-            raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None
+        data = encoded(text)
         found: list[int] = []
         for part in self._special.split(data) if self._special else [data]:
             token = self._tokens.special.get(part)

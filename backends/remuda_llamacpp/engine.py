@@ -23,9 +23,9 @@ from collections.abc import Sequence as ListOf
 from functools import partial
 
 from remuda.engine import Ended, Engine, Event, Failed, LoadSpec, Media, Sequence
-from remuda.errors import BadRequest, EngineError
+from remuda.errors import BadRequest
 from remuda.output import Constraint
-from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, Guide, compile_constraint
+from remuda.sampling import Choice, Compiled, GrammarFailed, Grammars, compile_constraint
 
 from . import _native, log
 from .batch import Batch
@@ -75,23 +75,10 @@ class LlamaEngine(Engine):
     def submit(self, sequence: Sequence) -> None:
         if self._texts is None:
             raise BadRequest(f'"{self._name}" does not support generate')
-        limit = min(sequence.limit, self.context)
-        if not 0 < len(sequence.tokens) < limit:
-            raise BadRequest(f"the prompt has {len(sequence.tokens)} tokens; from 1 to {limit - 1} fit")
-        if min(sequence.tokens) < (self.MEDIA if sequence.media else 0) or max(sequence.tokens) >= self.vocabulary:
-            raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
-        if len(self._live) >= self.parallel:
-            raise EngineError(f"all {self.parallel} sequences are taken")
-        layout, choice = lay_out(sequence), self._choice(sequence)
+        limit = self.room_for(sequence, len(self._live))
+        layout, choice = lay_out(sequence), Choice.of(sequence, self._vocabulary, self._grammars)
         sampler = Sampler(sequence, self.context, self.vocabulary, self._suppressed)
         self._live[sequence.id] = Live(sequence, layout, limit, choice, sampler)
-
-    def _choice(self, sequence: Sequence) -> Choice:
-        visible, guide = self._vocabulary.visible(sequence.visible), None
-        if sequence.constraint is not None:
-            compiled: Compiled = sequence.compiled or self.compile(sequence.constraint)
-            guide = Guide(compiled, self._vocabulary, visible)
-        return Choice(sequence, guide, self._vocabulary, visible)
 
     def cancel(self, id: int) -> None:
         live = self._live.pop(id, None)

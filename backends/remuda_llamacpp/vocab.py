@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from remuda.errors import BadRequest
-from remuda.sampling import Vocabulary
+from remuda.sampling import Vocabulary, encoded
 
 from . import _native
 
@@ -24,11 +24,7 @@ class LlamaVocabulary(Vocabulary):
         self._buffer = ctypes.create_string_buffer(_PIECE)
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:
-            raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None
-        found = self._tokens(data, special=bos, parse=True)
+        found = self._tokens(encoded(text), special=bos, parse=True)
         if bos and found[:2] == [self.bos, self.bos] and _native.vocab_adds_bos(self.handle):
             del found[0]
         return found

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct, field
 
-from .errors import BadRequest
+from .errors import BadRequest, EngineError
 from .output import Constraint, TokenLogprob
 from .wire.options import Options
 
@@ -176,8 +176,23 @@ class Engine(ABC):
     def submit(self, sequence: Sequence) -> None:
         """Take a sequence. Cheap: the work is done by `step`.
 
-        Raise `BadRequest` for a prompt that is empty, fills the whole of `limit`, or holds what is no token.
+        Raise `BadRequest` for a prompt that is empty, fills the whole of `limit`, or holds what is no token: `room_for`
+        does.
         """
+
+    def room_for(self, sequence: Sequence, live: int) -> int:
+        """How many tokens the text of `sequence` may have, for `submit`, where `live` others have their places.
+
+        Raises `BadRequest` for what `submit` must refuse, and `EngineError` where all places are taken.
+        """
+        tokens, limit = sequence.tokens, min(sequence.limit, self.context)
+        if not 0 < len(tokens) < limit:
+            raise BadRequest(f"the prompt has {len(tokens)} tokens; from 1 to {limit - 1} fit")
+        if min(tokens) < (self.MEDIA if sequence.media else 0) or max(tokens) >= self.vocabulary:
+            raise BadRequest(f"the prompt holds a token that is not in the vocabulary (0 to {self.vocabulary - 1})")
+        if live >= self.parallel:
+            raise EngineError(f"all {self.parallel} sequences are taken")
+        return limit
 
     @abstractmethod
     def step(self) -> Iterable[Event]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_ggml import write_tiny_gpt2
 from tiny_models import write_tiny_pieces
 
-from remuda import Constraint, Ended, Failed, LoadSpec, Piece, PromptRead, Sequence, TokenLogprob
+from remuda import LoadSpec
+from remuda.testing.conformance.engine import driver as conformance
+from remuda.testing.conformance.engine.driver import Said
 from remuda.wire import Options
 
 if find_spec("ctransformers") is None:
@@ -18,72 +21,12 @@ if find_spec("ctransformers") is None:
 else:
     from remuda_ctransformers.engine import CTransformersEngine
 
-    class Said:
-        """What one sequence gave."""
+    class Driver(conformance.Driver):
+        """Takes prompts as texts, too."""
 
-        def __init__(self) -> None:
-            self.read: PromptRead | None = None
-            self.pieces: list[Piece] = []
-            self.end: Ended | Failed | None = None
-
-        @property
-        def data(self) -> bytes:
-            return b"".join(piece.data for piece in self.pieces)
-
-        @property
-        def tokens(self) -> list[int]:
-            return [piece.token for piece in self.pieces]
-
-        @property
-        def logprobs(self) -> list[TokenLogprob]:
-            return [piece.logprob for piece in self.pieces if piece.logprob is not None]
-
-        @property
-        def cached(self) -> int:
-            assert self.read is not None, "the prompt is not read yet"
-            return self.read.cached
-
-    class Driver:
-        """Steps an engine and sorts its events by sequence."""
-
-        def __init__(self, engine: CTransformersEngine) -> None:
-            self.engine = engine
-            self.said: dict[int, Said] = {}
-
-        def submit(
-            self, prompt: str | list[int], *, most: int = 16, limit: int = 0, seed: int = 1, shift: bool = False,
-            keep: int = 0, owner: str = "", constraint: Constraint | None = None, logprobs: int | None = None,
-            **options: object,
-        ) -> Said:  # fmt: skip
+        def submit(self, prompt: str | list[int], *, most: int = 16, **wish: Any) -> Said:
             tokens = self.engine.tokenize(prompt) if isinstance(prompt, str) else prompt
-            id = len(self.said) + 1
-            self.engine.submit(
-                Sequence(
-                    id=id, tokens=tokens, options=Options(**{"temperature": 0.0, **options}), seed=seed,
-                    limit=limit or min(len(tokens) + most, self.engine.context), shift=shift, keep=keep, owner=owner,
-                    constraint=constraint, logprobs=logprobs,
-                )
-            )  # fmt: skip
-            said = self.said[id] = Said()
-            return said
-
-        def step(self) -> None:
-            for event in self.engine.step():
-                said = self.said[event.id]
-                assert said.end is None, "an event after the end"
-                if isinstance(event, PromptRead):
-                    said.read = event
-                elif isinstance(event, Piece):
-                    said.pieces.append(event)
-                else:
-                    said.end = event
-
-        def run(self, *wanted: Said) -> None:
-            for _ in range(5000):
-                if all(said.end for said in wanted):
-                    return
-                self.step()
-            raise AssertionError("no end")
+            return super().submit(tokens, most=most, **wish)
 
         def embed(self, *inputs: list[int]) -> list[bytes]:
             pieces = self.engine.embedding(inputs)
@@ -92,11 +35,6 @@ else:
                     next(pieces)
                 except StopIteration as done:
                     return done.value
-
-        def alone(self, prompt: str | list[int], **wish: object) -> Said:
-            said = self.submit(prompt, **wish)  # type: ignore[arg-type]
-            self.run(said)
-            return said
 
     Make = Callable[..., Driver]
 
@@ -121,7 +59,7 @@ else:
                 options=Options(**{"num_thread": 1, **options}),
             )  # type: ignore[arg-type]  # fmt: skip
             engines.append(CTransformersEngine.load(spec))
-            return Driver(engines[-1])
+            return Driver(engines[-1], ())
 
         yield made
         for engine in engines:

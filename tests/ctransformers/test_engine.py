@@ -37,7 +37,7 @@ def test_as_many_as_there_are_contexts_and_no_more(driver):
     running = [driver.submit("the"), driver.submit("the")]
     with pytest.raises(EngineError, match="all 2 sequences are taken"):
         driver.submit("the")
-    driver.engine.cancel(1)
+    driver.cancel(running[0])
     running = [running[1], driver.submit("the")]
     driver.run(*running)
 
@@ -88,7 +88,7 @@ def test_at_the_end_older_tokens_are_forgotten_and_the_rest_is_computed_anew(dri
     said = driver.submit(tokens, limit=32, shift=True, keep=keep)
     while len(said.pieces) < 60:
         driver.step()
-    driver.engine.cancel(len(driver.said))
+    driver.cancel(said)
     at = 32 - len(tokens)
     assert said.tokens[:at] == driver.alone(tokens, limit=32, owner="x").tokens[:at]
     text = [*tokens, *said.tokens[: at - 1]]
@@ -99,7 +99,7 @@ def test_at_the_end_older_tokens_are_forgotten_and_the_rest_is_computed_anew(dri
 
 def test_without_that_it_ends(driver):
     said = driver.alone("the thing", limit=20)
-    assert said.end == Ended(len(driver.said), "length")
+    assert said.end == Ended(said.id, "length")
     assert len(said.pieces) == 20 - len(driver.engine.tokenize("the thing"))
 
 

@@ -30,7 +30,7 @@ from remuda import (
     SerialEngine,
     TokenLogprob,
 )
-from remuda.errors import EngineError, LoadFailed
+from remuda.errors import LoadFailed
 from remuda.runner import EngineBackend
 
 __all__ = ["BOS", "Live", "TakingTurns", "ToyBackend", "ToyEngine", "write_toy"]
@@ -79,13 +79,7 @@ class ToyEngine(Engine):
         return cls(spec)
 
     def submit(self, sequence: Sequence) -> None:
-        tokens = sequence.tokens
-        if not 0 < len(tokens) < min(sequence.limit, self.context + 1):
-            raise BadRequest("the prompt does not fit")
-        if min(tokens) < 0 or max(tokens) >= self.vocabulary:
-            raise BadRequest("the prompt holds a token outside the vocabulary")
-        if len(self.live) >= self.parallel:
-            raise EngineError("every place is taken")
+        self.room_for(sequence, len(self.live))
         self.live[sequence.id] = Live(sequence)
         self.waiting.append(sequence.id)
 

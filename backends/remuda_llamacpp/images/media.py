@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from remuda.engine import Engine, Media
 from remuda.errors import BadRequest, EngineError, LoadFailed
+from remuda.sampling import encoded
 from remuda.wire.images import MAX_IMAGES, MAX_PIXELS
 
 from .. import _native, log
@@ -222,16 +223,9 @@ def _parts(text: str, images: int) -> list[bytes | int]:
         if index is None:
             words.append(piece)
         else:
-            parts += [_bytes(words), index]
+            parts += [encoded("".join(words)), index]
             words = []
-    return [part for part in [*names.values(), *parts, _bytes(words)] if part != b""]
-
-
-def _bytes(words: list[str]) -> bytes:
-    try:
-        return "".join(words).encode()
-    except UnicodeEncodeError:
-        raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None
+    return [part for part in [*names.values(), *parts, encoded("".join(words))] if part != b""]
 
 
 _log = _mtmd.log_callback(_LOG_ERROR)

@@ -8,7 +8,7 @@ For whoever writes an `Engine` whose model gives logits; an engine's own code is
   draw, and tells log probabilities. Its `completion` is `Engine.complete`.
 - `Sampler` is such a sampler, for an engine that has no good one of its own.
 
-    choice = Choice(sequence, guide, vocabulary, visible)
+    choice = Choice.of(sequence, vocabulary, grammars)
     sampler = Sampler(sequence, context, vocabulary.size)
     piece = choice.piece(logits, lambda: sampler.sample(logits))  # once for each token; None where the text ends
 
@@ -24,7 +24,7 @@ from .grammar import GrammarFailed, Grammars, Kinds, Matcher
 from .guide import Compiled, Guide, compile_constraint
 from .logprobs import Logprobs
 from .sampler import Sampler
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, encoded
 
 __all__ = [
     "Choice",
@@ -39,5 +39,6 @@ __all__ = [
     "Vocabulary",
     "compile_constraint",
     "completion",
+    "encoded",
     "rest_of_character",
 ]

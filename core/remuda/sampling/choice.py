@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import Piece, Sequence
-from .grammar import GrammarFailed
-from .guide import Guide
+from .grammar import GrammarFailed, Grammars
+from .guide import Compiled, Guide, compile_constraint
 from .logprobs import Logprobs
 from .vocabulary import Vocabulary
 
@@ -28,6 +28,20 @@ class Choice:
         """
         self._id, self._logprobs = sequence.id, sequence.logprobs
         self._guide, self._vocabulary, self._visible = guide, vocabulary, visible
+
+    @classmethod
+    def of(
+        cls, sequence: Sequence, vocabulary: Vocabulary, grammars: Grammars, *, visible: Iterable[str] = ()
+    ) -> Choice:
+        """For `Engine.submit`. `visible` are control tokens to be written out beside those of the sequence.
+
+        Raises `BadRequest` for a constraint that cannot be used.
+        """
+        written, guide = vocabulary.visible((*sequence.visible, *visible)), None
+        if sequence.constraint is not None:
+            compiled: Compiled = sequence.compiled or compile_constraint(sequence.constraint, grammars)
+            guide = Guide(compiled, vocabulary, written)
+        return cls(sequence, guide, vocabulary, written)
 
     @property
     def ended(self) -> bool:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from ..errors import BadRequest
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "encoded"]
 
 
 class Vocabulary(ABC):
@@ -93,3 +93,11 @@ class Vocabulary(ABC):
     @cached_property
     def _kept_ends(self) -> frozenset[int]:
         return frozenset(self.ends())
+
+
+def encoded(text: str) -> bytes:
+    """`text` in UTF-8. Raises `BadRequest` for lone surrogates."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("the prompt holds a lone surrogate; send valid Unicode") from None

@@ -115,13 +115,7 @@ class ScriptedEngine(Engine):
         return cls(script, spec)
 
     def submit(self, sequence: Sequence) -> None:
-        tokens = sequence.tokens
-        if not 0 < len(tokens) < min(sequence.limit, self.context + 1):
-            raise BadRequest(f"a prompt of {len(tokens)} tokens does not fit")
-        if min(tokens) < (self.MEDIA if sequence.media else 0) or max(tokens) >= self.vocabulary:
-            raise BadRequest("the prompt holds a token that is not in the vocabulary")
-        if len(self._live) >= self.parallel:
-            raise EngineError(f"all {self.parallel} sequences are taken")
+        self.room_for(sequence, len(self._live))
         self._live[sequence.id] = _Reader(sequence)
 
     def step(self) -> Iterable[Event]:

@@ -7,7 +7,12 @@ modules say, and its docstring tells which promise it is about.
 
 from __future__ import annotations
 
-from .backend import BackendConformance
-from .engine import EngineConformance
+import pytest
+
+# Before any of them is imported: a failing test then says what it saw, as one in a file of tests does.
+pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("backend", "engine", "skips")))
+
+from .backend import BackendConformance  # noqa: E402
+from .engine import EngineConformance  # noqa: E402
 
 __all__ = ["BackendConformance", "EngineConformance"]

@@ -45,6 +45,12 @@ class Said:
         return [piece.logprob for piece in self.pieces]
 
     @property
+    def cached(self) -> int:
+        """Tokens of its prompt that were not computed."""
+        assert self.read is not None, "the prompt is not read yet"
+        return self.read.cached
+
+    @property
     def ended(self) -> Ended:
         """Its end, which is no failure."""
         assert isinstance(self.end, Ended), f"sequence {self.id} should have ended by itself, and not: {self.end}"
