@@ -8,7 +8,7 @@ reported with the plugin's name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -184,16 +184,20 @@ class RegisterModel(Protocol):
     def __call__(
         self,
         name: str,
-        weights: Path,
+        weights: Path | None = None,
         *,
         format: str = "gguf",
         model_type: str | None = None,
         backend: str | None = None,
+        capabilities: Sequence[str] = (),
+        context_length: int = 0,
     ) -> None:
-        """`name` as a client would write it; `weights` a file that the package installed.
+        """`name` as a client would write it; `weights` a file that the package installed, None for a model without.
 
         `format` is what kind of file it is, and `model_type` what kind of model a `ggml` file is, where its header does
-        not tell. `backend` must serve it; without one it is the first that takes the format.
+        not tell. `backend` must serve it; without one it is the first that takes the format. Of formats that Remuda
+        does not read, `capabilities` say what the model can do ("completion" where none are given; also "tools",
+        "vision", "embedding", "thinking", "insert") and `context_length` the tokens that it was trained for.
         """
 
 

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ from msgspec import Struct, field
 from .backend import Backend
 from .errors import PluginError, RemudaError
 from .hookspecs import Asking, Filter, HookSpecs, OutputFormat, Receipt, TemplateEngine, Usage
-from .model.entry import ModelEntry
+from .model.entry import NO_WEIGHTS, ModelEntry
 from .model.ggml import KNOWN_TYPES, known_type
 from .model.name import parse_name
 from .output import ParserKind
@@ -183,11 +183,13 @@ class Plugins:
 
         def model(
             name: str,
-            weights: Path,
+            weights: Path | None = None,
             *,
             format: str = "gguf",
             model_type: str | None = None,
             backend: str | None = None,
+            capabilities: Sequence[str] = (),
+            context_length: int = 0,
         ) -> None:
             parsed = parse_name(name)
             if parsed.key in self.models:
@@ -196,10 +198,12 @@ class Plugins:
                 raise PluginError(f"model {name!r}: model_type is {model_type!r}; it must be one of {KNOWN_TYPES}")
             entry = ModelEntry(
                 name=parsed,
-                weights=Path(weights),
+                weights=NO_WEIGHTS if weights is None else Path(weights),
                 format=format,
                 model_type=model_type,
                 backend=backend,
+                capabilities=tuple(capabilities),
+                context_length=context_length,
                 source=info.name,
             )
             self.models[parsed.key] = entry

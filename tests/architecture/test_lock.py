@@ -35,10 +35,6 @@ def test_no_index_host_or_path_is_named(project: Path) -> None:
     assert not re.findall(r"\S*://\S*|index-url|find-links|\s/\S+|\b[\w-]+\.(?:org|com|net|io)\b", text)
 
 
-def test_the_command_line_that_the_demo_weights_come_with_is_left_out(lines: list[str]) -> None:
-    assert not {"llm", "sqlite-utils", "openai"} & _pins(lines).keys()
-
-
 def test_every_requirement_of_the_project_is_pinned(lines: list[str], settings: dict[str, Any]) -> None:
     pins = _pins(lines)
     for requirement in _requirements(settings):

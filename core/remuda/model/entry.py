@@ -10,7 +10,10 @@ from msgspec import Struct, field
 from .manifest import ModelConfigFile
 from .name import ModelName
 
-__all__ = ["REMOTE", "ModelEntry", "Stored"]
+__all__ = ["NO_WEIGHTS", "REMOTE", "ModelEntry", "Stored"]
+
+NO_WEIGHTS: Final = Path()
+"""The `ModelEntry.weights` of models that have no file here: their backend knows where they are."""
 
 REMOTE: Final = "remote"
 """The `ModelEntry.format` of models that upstreams have, and the name of the backend that reaches them."""
@@ -33,13 +36,17 @@ class Stored(Struct, frozen=True, kw_only=True):
 class ModelEntry(Struct, frozen=True, kw_only=True):
     name: ModelName
     weights: Path
-    """One file on this machine. Never shown to a client."""
+    """One file on this machine, or `NO_WEIGHTS`. Never shown to a client."""
     format: str = "gguf"
     """What kind of file it is; backends say which formats they take."""
     model_type: str | None = None
     """What kind of model a GGML file is, as somebody wrote it, where its header shall not decide."""
     backend: str | None = None
     """The backend that must serve it, when the model itself says so."""
+    capabilities: tuple[str, ...] = ()
+    """What it can do (Ollama API, "Capabilities"), where whoever offers it says so and its weights cannot."""
+    context_length: int = 0
+    """Tokens that it was trained for, where whoever offers it says so and its weights cannot; 0 is not known."""
     projector: Path | None = None
     """The weights that make images readable to the model: a second file."""
     adapters: tuple[Path, ...] = ()
