@@ -22,12 +22,13 @@ endif
 export PYTHON
 
 BIN := .venv/bin
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 STAMP := .venv/.installed
 ifneq ($(shell cat .venv/where 2>/dev/null || pwd),$(shell pwd))
 $(shell rm -f $(STAMP))
 endif
 
-.PHONY: help serve test check bench bench-proxy soak lock clean
+.PHONY: help serve test check docs bench bench-proxy soak lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -38,11 +39,15 @@ serve: $(STAMP)  ## run the server (HOST=127.0.0.1 PORT=11434)
 test: $(STAMP)  ## run every test (TEST_ARGS='-k name')
 	@$(BIN)/pytest $(TEST_ARGS)
 
-check: $(STAMP)  ## style, format, types, who imports whom
+check: $(STAMP)  ## style, format, types, who imports whom, the documentation's site
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-logo
+	@$(MKDOCS) build --strict --site-dir .venv/site
+
+docs: $(STAMP)  ## the documentation as a site, at http://127.0.0.1:8000
+	@$(MKDOCS) serve
 
 # LLAMA_SERVER and BATCHED_BENCH, if given, reach it through the environment.
 bench: $(STAMP)  ## measure; BENCH=embed, herd or memory: something else (BENCH_ARGS='--help')

@@ -1,7 +1,8 @@
 """Writes the parts of the documentation that the code knows better: `python docs/generate.py`.
 
-A page holds them between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`; everything else on it is written by
-hand. A test fails while a page is stale.
+A page holds them between `<!-- generated: KIND ARGUMENTS -->` and `<!-- end -->`; everything else on it is written by
+hand. `docs/llms.txt` is generated whole, from the order of the pages in mkdocs.yml and how each begins. A test fails
+while any of it is stale.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
 import msgspec
+import yaml
+from describe import fields, find, plain, sections, table
 
 from remuda import config, errors, hookspecs, output, wire
 from remuda.cli import make_cli
+from remuda.cli.scaffold import parse_plugin_name, project_files
 from remuda.plugins import Plugins
 from remuda.wire.options import ALIASES
 
-__all__ = ["PAGES", "hook_names", "render"]
+__all__ = ["LLMS", "PAGES", "hook_names", "llms", "nav", "render"]
 
 ROOT = Path(__file__).resolve().parent
 PAGES = (ROOT.parent / "README.md", *sorted(ROOT.rglob("*.md")))
+LLMS = ROOT / "llms.txt"
 
-_PART = re.compile(r"(<!-- generated: (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: (\S+)(?: ([^\n]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+_LANGUAGES = {".py": "python", ".toml": "toml", ".md": "markdown", ".json": "json"}
 _WIDTH = 90
 
 
@@ -52,18 +59,17 @@ def options(_: str) -> str:
         shown = "none" if default == () else "the engine's" if default is None else f"`{_json(default)}`"
         name = f"`{rule.name}`" + (f", `{also[rule.name]}`" if rule.name in also else "")
         rows.append((name, rule.kind, shown, _range(rule), rule.acts, rule.meaning))
-    return _table(("Option", "Type", "Default", "Range", "Acts", "Meaning"), rows)
+    return table(("Option", "Type", "Default", "Range", "Acts", "Meaning"), rows)
 
 
 def settings(name: str) -> str:
     """A table of the keys of one Struct of `remuda.config`."""
     struct = getattr(config, name)
-    notes = _field_notes(sys.modules[struct.__module__], name)
-    written = {field.name: (field, note) for field, note in zip(msgspec.structs.fields(struct), notes, strict=True)}
+    written = fields(find(struct.__module__, name))
     rows: list[tuple[str, ...]] = []
-    for field, (annotation, note) in written.values():
+    for field, (_, annotation, _, note) in zip(msgspec.structs.fields(struct), written, strict=True):
         rows.append((f"`{field.name}`", f"`{annotation}`", _default(field), note))
-    return _table(("Key", "Type", "Default", "Meaning"), rows)
+    return table(("Key", "Type", "Default", "Meaning"), rows)
 
 
 def hook(name: str) -> str:
@@ -74,7 +80,7 @@ def hook(name: str) -> str:
     text = ast.get_docstring(function) or ""
     function.body, function.decorator_list = [ast.Expr(ast.Constant(...))], []
     signature = ast.unparse(function).replace(":\n    ...", ": ...")
-    lines = ["```python", signature, "```", "", _plain(text)]
+    lines = ["```python", signature, "```", "", _blocks(text)]
     if first:
         lines += ["", "The first implementation that returns something decides; those after it are not called."]
     return "\n".join(lines)
@@ -86,6 +92,27 @@ def kind(name: str) -> str:
     return f"```python\n{inspect.getsource(found).rstrip()}\n```"
 
 
+def api(arguments: str) -> str:
+    """Sections for names of a module: `MODULE NAME ...`."""
+    module, *names = arguments.split()
+    return sections(module, names)
+
+
+def source(where: str) -> str:
+    """A file of this project, or of a Python file one definition: `PATH` or `PATH:name`, `PATH:Class.method`."""
+    name, _, inside = where.partition(":")
+    text = (ROOT.parent / name).read_text("utf-8")
+    if inside:
+        text = _definition(text, inside)
+    return _fenced(text, name)
+
+
+def scaffold(arguments: str) -> str:
+    """A file of what `remuda new-plugin NAME --kind KIND` writes: `KIND NAME PATH`."""
+    kind, name, path = arguments.split()
+    return _fenced(project_files(parse_plugin_name(name), kind)[path], path)
+
+
 def error_table(_: str) -> str:
     """The tree of `remuda.errors`, flat."""
     drawn = re.findall(r"^ {4}[│├└─ ]*(\w+) +(\d{3}) *(.*)$", errors.__doc__ or "", re.MULTILINE)
@@ -93,8 +120,8 @@ def error_table(_: str) -> str:
     for name, _status, meaning in drawn:
         error = getattr(errors, name)
         base = error.__bases__[0].__name__
-        rows.append((f"`{name}`", f"`{base}`", str(error.status), meaning or _plain(vars(error).get("__doc__") or "")))
-    return _table(("Error", "Is a", "Status", "Meaning"), rows)
+        rows.append((f"`{name}`", f"`{base}`", str(error.status), meaning or plain(vars(error).get("__doc__") or "")))
+    return table(("Error", "Is a", "Status", "Meaning"), rows)
 
 
 def command(name: str) -> str:
@@ -110,18 +137,28 @@ def command(name: str) -> str:
 
 
 _KINDS: dict[str, Callable[[str], str]] = {
+    "api": api,
     "command": command,
     "errors": error_table,
     "hook": hook,
     "options": options,
+    "scaffold": scaffold,
     "settings": settings,
+    "source": source,
     "type": kind,
 }
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+def _blocks(text: str) -> str:
+    """A docstring with its paragraphs, and the items of its lists, a line each."""
+    paragraphs = (re.split(r"^(?=- )", part, flags=re.MULTILINE) for part in inspect.cleandoc(text).split("\n\n"))
+    return "\n\n".join("\n".join(plain(item) for item in items if item) for items in paragraphs)
+
+
+def _fenced(text: str, path: str) -> str:
+    """A file as a block, between more backticks than it has itself."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"^`{3,}", text, re.MULTILINE)), default=0))
+    return f"{fence}{_LANGUAGES.get(Path(path).suffix, 'text')}\n{text.rstrip()}\n{fence}"
 
 
 def _json(value: Any) -> str:
@@ -149,13 +186,20 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return "see below" if isinstance(value, msgspec.Struct) else f"`{_json(value)}`"
 
 
-def _field_notes(module: ModuleType, name: str) -> Iterator[tuple[str, str]]:
-    """`(annotation, docstring)` of every field of a class; Python keeps neither as it was written."""
-    [struct] = [node for node in _tree(module).body if isinstance(node, ast.ClassDef) and node.name == name]
-    for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign):
-            note = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-            yield ast.unparse(node.annotation), _plain(str(note))
+def _definition(text: str, path: str) -> str:
+    """The lines of one definition in `text`, with what decorates it; `StopIteration` if it is not there."""
+    body = ast.parse(text).body
+    for name in path.split("."):
+        node = next(node for node in body if _defines(node, name))
+        body = node.body if isinstance(node, ast.ClassDef) else []
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+    return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
+
+
+def _defines(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.name == name
+    return isinstance(node, (ast.Assign, ast.AnnAssign)) and re.match(r"\w+", ast.unparse(node))[0] == name
 
 
 def _definitions(module: ModuleType, owner: str, name: str) -> list[ast.FunctionDef]:
@@ -167,9 +211,36 @@ def _tree(module: ModuleType) -> ast.Module:
     return ast.parse(inspect.getsource(module))
 
 
-def _plain(text: str) -> str:
-    """A docstring as one paragraph."""
-    return " ".join(inspect.cleandoc(text).split())
+def nav() -> dict[str, list[str]]:
+    """The pages of the site in their order, by section; those above all sections by ""."""
+    pages: dict[str, list[str]] = {"": []}
+    for entry in yaml.safe_load((ROOT.parent / "mkdocs.yml").read_text("utf-8"))["nav"]:
+        [(section, within)] = entry.items()
+        if isinstance(within, str):
+            pages[""].append(within)
+        else:
+            pages[section] = within
+    return pages
+
+
+def llms() -> str:
+    """What `docs/llms.txt` must hold (https://llmstxt.org): every page, and how it begins."""
+    [home] = nav()[""]
+    title, first = _beginning(home)
+    parts = [f"# {title}", f"> {first}"]
+    for section, within in nav().items():
+        if section:
+            parts.append(f"## {section}")
+            begun = {page: _beginning(page) for page in within}
+            parts.append("\n".join(f"- [{title}]({page}): {first}" for page, (title, first) in begun.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _beginning(page: str) -> tuple[str, str]:
+    """A page's title, and its first sentence."""
+    heading, paragraph = (ROOT / page).read_text("utf-8").split("\n\n", 2)[:2]
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", plain(paragraph))
+    return heading.removeprefix("# "), re.split(r"(?<=\.) ", text)[0]
 
 
 def main() -> None:
@@ -180,6 +251,7 @@ def main() -> None:
         if fresh != text:
             page.write_text(fresh, "utf-8")
             sys.stdout.write(f"{page.relative_to(ROOT.parent)}\n")
+    LLMS.write_text(llms(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from .backend import (
     Quantizes,
     Tokenizes,
 )
+from .converse import ConverseEvent, Converses
 from .engine import Ended, Engine, Failed, LoadSpec, Media, Piece, PromptRead, Sequence, SerialEngine
 from .errors import BadRequest, RemudaError
 from .hookspecs import Asking, Filter, OutputFormat, Receipt, TemplateEngine, TemplateTraits, Usage, hookimpl
@@ -40,6 +41,8 @@ __all__ = [
     "Backend",
     "BadRequest",
     "Constraint",
+    "ConverseEvent",
+    "Converses",
     "Deed",
     "Done",
     "EmbedJob",

@@ -124,7 +124,7 @@ class Embedded(Struct, frozen=True):
 
     vectors: list[bytes]
     tokens: int
-    """Of all inputs together, special ones included."""
+    """Of all inputs together, special ones included; 0 where the model cannot tell."""
 
 
 class ModelStats(Struct, frozen=True, kw_only=True):
@@ -211,6 +211,8 @@ class Backend(ABC):
 
     formats: ClassVar[frozenset[str]] = frozenset()
     """Weight formats (`ModelEntry.format`) that it takes when nothing else decides."""
+    converses: ClassVar[bool] = False
+    """Its models take conversations themselves, or give vectors (`remuda.converse`): nothing is rendered for them."""
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         self.settings = dict(settings or {})

@@ -1,4 +1,4 @@
-"""Every hook, typed, saying when it is called and what it hands over.
+"""Every hook, typed, saying what it is for, when it is called, in which order, where, and what becomes of errors.
 
 Hooks register; objects work. Most hooks are called a handful of times in the life of a server and hand over a name and
 an object or a factory; a few decide something about a request or a model, once each. No hook is on the path of a token.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
 from msgspec import Struct
@@ -29,6 +29,7 @@ __all__ = [
     "Filter",
     "HookSpecs",
     "OutputFormat",
+    "ReadSettings",
     "Receipt",
     "RegisterFactory",
     "RegisterModel",
@@ -39,6 +40,8 @@ __all__ = [
     "hookimpl",
     "hookspec",
 ]
+
+T = TypeVar("T", bound=Struct)
 
 hookspec = pluggy.HookspecMarker("remuda")
 hookimpl = pluggy.HookimplMarker("remuda")
@@ -164,13 +167,28 @@ class OutputFormat(Protocol):
 
 
 class Filter(Protocol):
-    """Stands round a request: may look at it, change it, refuse it, and do the same to every event of its answer."""
+    """Stands round a request: may look at it, change it, refuse it, and do the same to every event of its answer.
+
+    With `optional = True` in its class it is left out while it is out of order; otherwise requests are refused then,
+    because what it should keep back would pass.
+    """
 
     def wrap(self, job: Job, proceed: Callable[[Job], AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
         """Yield the events of `proceed(job)`, or others in their place; `Finished` last where it comes.
 
         Written as an async generator that walks over `proceed(job)` inside `contextlib.aclosing`, so that the work
-        stops when the client leaves. Raise `remuda.RemudaError` to refuse.
+        stops when the client leaves. Raise `remuda.RemudaError` to refuse. `job` is a copy: others see only what is
+        given to `proceed`. Whatever takes long must be awaited, and not longer than `plugins.budget`.
+        """
+        ...
+
+
+class ReadSettings(Protocol):
+    def __call__(self, kind: type[T]) -> T:
+        """The plugin's own table of the configuration, `[plugins.settings.NAME]`, as a Struct of the plugin's.
+
+        Its defaults where there is no table. Raises `ConfigError`, which names the key and what would be right, for
+        keys that the Struct does not have and for values that it does not take.
         """
         ...
 
@@ -191,6 +209,8 @@ class RegisterModel(Protocol):
         backend: str | None = None,
         capabilities: Sequence[str] = (),
         context_length: int = 0,
+        template: str | None = None,
+        template_engine: str | None = None,
     ) -> None:
         """`name` as a client would write it; `weights` a file that the package installed, None for a model without.
 
@@ -198,6 +218,9 @@ class RegisterModel(Protocol):
         not tell. `backend` must serve it; without one it is the first that takes the format. Of formats that Remuda
         does not read, `capabilities` say what the model can do ("completion" where none are given; also "tools",
         "vision", "embedding", "thinking", "insert") and `context_length` the tokens that it was trained for.
+
+        `template` is a chat template, before any in the weights, and `template_engine` the engine that renders it:
+        `jinja` for those of the Hugging Face hub; without one it is `go`, the language of Modelfiles.
         """
 
 
@@ -207,78 +230,169 @@ class RegisterRoutes(Protocol):
 
 
 class HookSpecs:
-    """The signatures. An implementation may leave out arguments that it does not need."""
+    """The signatures. An implementation may leave out arguments that it does not need.
+
+    What "Runs" says holds for plugins that are not Remuda's own, which are called directly. "The plugin's thread" is
+    one for each plugin, in which it is imported as well.
+    """
+
+    @hookspec
+    def remuda_configure(self, settings: ReadSettings) -> None:
+        """Read the plugin's own settings: `settings(Struct)` is its table `[plugins.settings.NAME]`.
+
+        - Called: once at start, before all other hooks of the plugin; where there is no table, too.
+        - Order: plugin by plugin, as they are registered.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`.
+        - Errors: `ConfigError` stops the start, as for all other settings. With any other the plugin is left out.
+        """
 
     @hookspec
     def remuda_register_backends(self, register: RegisterFactory) -> None:
-        """Called once at start. Hand over backends: `factory(settings)` returns a `remuda.Backend`.
+        """Hand over backends: `factory(settings)` returns a `remuda.Backend`.
 
         The factory is usually the class; its `formats`, if it has any, are the weight formats it takes unasked.
+
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered; where several take a format, the first backend serves it.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`; the factory on the event loop, at its use.
+        - Errors: told, and what was handed over before stays. A name that is taken is refused.
         """
 
     @hookspec
     def remuda_register_models(self, register: RegisterModel) -> None:
-        """Called once at start. Hand over models whose weights an installed package ships."""
+        """Hand over models whose weights an installed package ships, or that need none.
+
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`.
+        - Errors: told, and what was handed over before stays. A name that is taken is refused.
+        """
 
     @hookspec
     def remuda_register_templates(self, register: RegisterFactory) -> None:
-        """Called once at start. Hand over template engines: `factory()` returns a `TemplateEngine`."""
+        """Hand over template engines: `factory()` returns a `TemplateEngine`.
+
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered; an engine is used by its name.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`; the factory on the event loop, at its use.
+        - Errors: told, and what was handed over before stays. A name that is taken is refused.
+        """
 
     @hookspec
     def remuda_register_formats(self, register: RegisterFactory) -> None:
-        """Called once at start. Hand over output formats: `factory()` returns an `OutputFormat`.
+        """Hand over output formats: `factory()` returns an `OutputFormat`.
 
         It serves requests whose `format` is its name, or an object whose `type` is its name. All other objects are
         JSON Schemas and go to the format `json_schema`.
+
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered; a format is used by its name.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`; the factory on the event loop, at its use.
+        - Errors: told, and what was handed over before stays. A name that is taken is refused.
         """
 
     @hookspec
     def remuda_register_parsers(self, register: RegisterFactory) -> None:
-        """Called once at start. Hand over output parsers: `factory()` returns a `remuda.output.ParserKind`.
+        """Hand over output parsers: `factory()` returns a `remuda.output.ParserKind`.
 
-        For each answer the kinds are asked whether they apply, the one registered last first.
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered; for each answer the kind registered last is asked first
+          whether it applies.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`; the factory on the event loop, at its use.
+        - Errors: told, and what was handed over before stays. A name that is taken is refused.
         """
 
     @hookspec
     def remuda_register_filters(self, register: RegisterFactory) -> None:
-        """Called once at start. Hand over filters: `factory()` returns a `Filter`, made once for all requests.
+        """Hand over filters: `factory()` returns a `Filter`, made once for all requests.
 
-        The filter registered first stands outermost: it sees a request first and its answer last.
+        - Called: once at start.
+        - Order: plugin by plugin, as they are registered; the filter registered first stands outermost: it sees a
+          request first and its answer last.
+        - Runs: in the plugin's thread, the factory too, for at most `plugins.start_timeout` each; the filter on the
+          event loop, for at most `plugins.budget` between two events.
+        - Errors: told, and what was handed over before stays. What a filter raises fails its request: `RemudaError` as
+          it is, all else as 500 that names it. After `plugins.faults` such faults in a row, requests are refused for
+          `plugins.cooldown`; with `optional = True` the filter is left out instead.
         """
 
     @hookspec(firstresult=True)
     def remuda_select_backend(self, model: ModelEntry) -> str | None:
-        """Called for a model that no route and no setting gives a backend; the first name returned is taken."""
+        """Choose the backend of a model that no route and no setting gives one: its name, or None.
+
+        - Called: with each request for such a model, and more than once.
+        - Order: the plugin registered last is asked first.
+        - Runs: in the plugin's thread, while all requests wait, for at most `plugins.budget`.
+        - Errors: told once, and the next plugin is asked; so for what is no text. After `plugins.faults` in a row it
+          is left alone for `plugins.cooldown`.
+        """
 
     @hookspec(firstresult=True)
     def remuda_keep_alive(self, usage: Usage) -> float | None:
-        """Called each time a model becomes idle: how many seconds it stays, 0 to leave at once, `math.inf` for ever.
+        """Decide how many seconds an idle model stays, 0 to leave at once, `math.inf` for ever.
 
-        And for `/api/ps`, about a model in use: how many it would stay if it became idle now.
+        Return None for models of a `usage.policy` that is not yours.
 
-        Be quick: it is called on the event loop. Return None for models of a `usage.policy` that is not yours. What
-        is no such number is reported and ignored.
+        - Called: each time a model becomes idle; and for `/api/ps`, about a model in use: how many it would stay if it
+          became idle now.
+        - Order: the plugin registered last is asked first.
+        - Runs: in the plugin's thread, while all requests wait, for at most `plugins.budget`.
+        - Errors: told once, and the next plugin is asked; so for what is no such number. After `plugins.faults` in a
+          row it is left alone for `plugins.cooldown`.
         """
 
     @hookspec(firstresult=True)
     def remuda_priority(self, asking: Asking) -> int | None:
-        """Called for each request for a model, on the event loop: a higher number is served before all lower ones.
+        """Say how urgent a request is: a higher number is served before all lower ones.
 
         None, and requests that nobody gives a number, count as 0. Between equals the queue is fair to clients.
+
+        - Called: for each request for a model, before it is queued.
+        - Order: the plugin registered last is asked first.
+        - Runs: in the plugin's thread, while all requests wait, for at most `plugins.budget`.
+        - Errors: told once, and the next plugin is asked; so for what is no such number. After `plugins.faults` in a
+          row it is left alone for `plugins.cooldown`.
         """
 
     @hookspec
     def remuda_register_routes(self, register: RegisterRoutes) -> None:
-        """Called once when the HTTP application is made. Hand over blueprints: a dialect, a dashboard."""
+        """Hand over blueprints: a dialect, a dashboard.
+
+        - Called: once, when the HTTP application is made.
+        - Order: the plugin registered last is called first.
+        - Runs: in the plugin's thread, the makers too, for at most `plugins.start_timeout` each.
+        - Errors: told, and the blueprint is left out; so for one with a route that is there already.
+        """
 
     @hookspec
     def remuda_register_commands(self, cli: click.Group) -> None:
-        """Called once when the command line is made. Add commands to `cli`."""
+        """Add commands to `cli`.
+
+        - Called: once, when a command is wanted that is not built in, or help.
+        - Order: the plugin registered last is called first.
+        - Runs: in the plugin's thread, for at most `plugins.start_timeout`; the commands in the main thread.
+        - Errors: told, and what was added before stays. A name that is taken is refused.
+        """
 
     @hookspec
     def remuda_request_finished(self, receipt: Receipt) -> None:
-        """Called after each request for a model, on the event loop: be quick. What you raise is logged, no more."""
+        """Take note of what a request cost and how it ended.
+
+        - Called: after each request for a model, however it ended, one receipt after the other.
+        - Order: plugins do not wait for each other.
+        - Runs: in a second thread of the plugin, so nobody waits. Up to 1000 receipts wait for it, more are dropped;
+          at the end of the server it has 2 seconds for what waits.
+        - Errors: told once; to take more than `plugins.budget` is one. After `plugins.faults` in a row it gets nothing
+          for `plugins.cooldown`.
+        """
 
     @hookspec
     def remuda_lifespan(self, app: Any) -> AbstractAsyncContextManager[None] | None:
-        """Called once before the server accepts. Return a context manager that is entered then and left at the end."""
+        """Return a context manager that is entered before the server accepts, and left at its end.
+
+        - Called: once, before the server accepts.
+        - Order: the plugin registered last is entered first, and left last.
+        - Runs: the hook in the plugin's thread, the manager on the event loop; for at most `plugins.start_timeout`
+          each, and 3 seconds to leave.
+        - Errors: told, and the server goes on without it.
+        """

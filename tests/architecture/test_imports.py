@@ -39,9 +39,16 @@ def test_every_package_is_built_and_under_contract(carried: list[str], settings:
     }
     assert packages == set(tool["hatch"]["build"]["targets"]["wheel"]["packages"])
     assert {name.partition("/")[2] for name in packages} == set(tool["importlinter"]["root_packages"])
-    assert roots == tool["pyright"]["include"]
+    checked = tool["pyright"]["include"]
+    assert [name for name in checked if not name.startswith("examples/")] == roots
+    assert {name for name in carried if _is_example(name) and not name.startswith(tuple(checked))} == set()
     untyped = [name for name in packages if f"{name}/py.typed" not in carried]
     assert not untyped
+
+
+def _is_example(name: str) -> bool:
+    """Whether it is code of an example that somebody runs."""
+    return name.startswith("examples/") and name.endswith(".py") and "/tests/" not in name
 
 
 def test_importing_a_plugin_imports_no_engine(project: Path) -> None:

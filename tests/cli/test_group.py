@@ -15,7 +15,8 @@ from remuda.plugins import Plugins
 from .conftest import Remuda
 
 COMMANDS = (
-    "serve", "run", "pull", "create", "show", "list", "ps", "stop", "cp", "rm", "push", "upstreams", "config", "plugins"
+    "serve", "run", "pull", "create", "show", "list", "ps", "stop", "cp", "rm", "push", "upstreams", "config",
+    "plugins", "new-plugin",
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ CASES: list[tuple[str, str, str, Any]] = [
     ("OLLAMA_FLASH_ATTENTION", "1", "backends.llamacpp.flash_attention", True),
     ("OLLAMA_FLASH_ATTENTION", "auto", "backends.llamacpp.flash_attention", "auto"),
     ("OLLAMA_KV_CACHE_TYPE", "q8_0", "backends.llamacpp.kv_cache_type", "q8_0"),
+    ("REMUDA_PLUGINS_DIR", "/srv/plugins", "plugins.dir", "/srv/plugins"),
 ]
 
 

@@ -34,6 +34,10 @@ BOUNDS = [
     ("residency.quarantine", "-1.0", "0 to 86400"),
     ("residency.runner_memory", "-1", "0 to"),
     ("residency.runner_nice", "-21", "-20 to 19"),
+    ("plugins.budget", "0.0", "0.01 to 600"),
+    ("plugins.faults", "0", "1 to 1000000"),
+    ("plugins.cooldown", "nan", "0.01 to 86400"),
+    ("plugins.start_timeout", "0.0", "0.1 to 3600"),
 ]
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from . import broken_answers, broken_backends, broken_engines, plain_engines
+from . import broken_answers, broken_backends, broken_engines, broken_talkers, plain_engines
 
 HERE = Path(__file__).parent
 SKIPS = "test_every_skip_is_a_test_and_has_a_reason"
@@ -21,7 +21,7 @@ FOUND = [
     f"broken_answers.py::TestLeavesOutWithoutAReason::{SKIPS}",
     *(
         f"{module.__name__.rpartition('.')[2]}.py::Test{broken.__name__}::{test}"
-        for module in (broken_answers, broken_backends, broken_engines)
+        for module in (broken_answers, broken_backends, broken_engines, broken_talkers)
         for broken, tests in module.CAUGHT.items()
         for test in tests
     ),

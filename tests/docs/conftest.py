@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -43,11 +43,6 @@ def blocks(mark: str, page: str = "") -> list[Block]:
 
 @pytest.fixture(scope="session")
 def generate() -> ModuleType:
-    """docs/generate.py, which is in no package."""
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """docs/generate.py, which is in no package and finds its neighbours as a script does."""
+    sys.path.append(str(ROOT / "docs"))
+    return importlib.import_module("generate")

@@ -21,7 +21,7 @@ from .conftest import ROOT, Block, blocks, pages
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS = {"ServerConfig", "LimitsConfig", "ModelConfig", "MessageConfig", "RouteConfig"}
 SETTINGS |= {"StoreConfig", "RegistryConfig", "ResidencyConfig", "ResidencyRule"}
-SETTINGS |= {"UpstreamConfig", "RemoteConfig"}
+SETTINGS |= {"UpstreamConfig", "RemoteConfig", "PluginsConfig"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -108,6 +108,8 @@ FIELDS = [
     ("GET /api/ps", wire.PsModel),
     ("GET /api/ps", wire.PsWaiting),
     ("GET /api/upstreams", wire.UpstreamState),
+    ("GET /api/plugins", wire.PluginState),
+    ("GET /api/plugins", wire.PluginCost),
 ]
 
 
@@ -130,7 +132,7 @@ def test_the_reference_has_every_variable_and_every_key_that_can_be_reloaded() -
     text = (REFERENCE / "configuration.md").read_text("utf-8")
     reloading, _, environment = text.partition("\n## Reloading\n")[2].partition("\n## Environment\n")
     assert set(re.findall(r"`([a-z_.]+)`", reloading)) == LIVE
-    assert re.findall(r"^\| `(OLLAMA_\w+)`", environment, re.MULTILINE) == list(VARIABLES)
+    assert re.findall(r"^\| `([A-Z]+_\w+)`", environment, re.MULTILINE) == list(VARIABLES)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -23,7 +23,7 @@ def test_the_package_shown_gives_a_model(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "remuda", "plugins", "haiku"], env=environ, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [
+    assert done.stdout.splitlines()[:4] == [
         "name:      haiku",
         "from:      remuda-haiku 1.0",
         "hooks:     remuda_register_models",

@@ -1,4 +1,4 @@
-"""The engine of docs/reference/testing.md passes the suites that the page says it passes."""
+"""The tests of docs/reference/testing.md pass, and the page has what the test kit has."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from remuda.testing import fixtures
 from remuda.testing.conformance.backend.fixtures import BackendFixtures
 from remuda.testing.conformance.engine.fixtures import EngineFixtures
 
@@ -34,3 +35,8 @@ def test_the_page_has_everything_that_may_be_set() -> None:
         settable = [name for part in suite.__mro__ for name in vars(part).get("__annotations__", {})]
         assert len(settable) > 4
         assert [name for name in settable if f"`{name}`" not in text] == []
+
+
+def test_the_page_has_every_fixture() -> None:
+    text = (ROOT / PAGE).read_text("utf-8")
+    assert [name for name in fixtures.__all__ if f"\n| `{name}` |" not in text] == []

@@ -37,6 +37,7 @@ def test_an_account_ends_in_a_receipt_and_in_the_tally() -> None:
     with suppress(EngineError), accounts.opened("r", "/api/chat", "m", name) as account:
         account.backend = "b"
         raise EngineError("no")
+    assert plugins.settle(10)
     done, failed = observer.receipts
     assert (done.model, done.prompt_tokens, done.cached_tokens, done.status) == ("M", 5, 3, 200)
     assert (failed.status, failed.reason) == (500, "no")

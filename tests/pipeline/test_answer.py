@@ -6,7 +6,6 @@ from typing import Any, Literal
 import pytest
 
 from remuda import hookimpl
-from remuda.errors import PluginError
 from remuda.hookspecs import RegisterFactory
 from remuda.job import ToolCalls
 from remuda.output import Output, OutputParser, ParserKind, ParserView, Text, Thinking, TokenLogprob, ToolCall
@@ -92,9 +91,12 @@ def test_the_kind_that_the_model_names_is_taken_unasked() -> None:
     assert choose_kinds(_plugins(named=named, tools=_Kind("tools")), TOOLS, "named") == [named]
 
 
-def test_a_kind_that_fails_is_named() -> None:
-    with pytest.raises(PluginError, match=r"'bad'.*RuntimeError"):
-        choose_kinds(_plugins(bad=_Kind("thinking", applies=RuntimeError)), VIEW, None)
+def test_a_kind_that_fails_is_named_and_passed_over() -> None:
+    good = _Kind("thinking")
+    plugins = _plugins(good=good, bad=_Kind("thinking", applies=RuntimeError))
+    assert choose_kinds(plugins, VIEW, None) == [good]
+    [fault] = [plugin.fault for plugin in plugins.describe() if plugin.fault]
+    assert "the output parser 'bad' failed: RuntimeError" in fault
 
 
 def test_any_model_can_be_made_to_call() -> None:

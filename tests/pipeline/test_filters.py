@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from anyio import to_thread
 from msgspec import structs
 
 from remuda import BadRequest, Receipt, hookimpl
@@ -16,7 +15,6 @@ from remuda.errors import PluginError, RemudaError
 from remuda.hookspecs import Filter, RegisterFactory
 from remuda.job import Event, Job, Rendered
 from remuda.output import Text
-from remuda.pipeline import Pipeline
 from remuda.plugins import Plugins
 from remuda.testing.scripted import Script
 
@@ -121,7 +119,7 @@ async def test_a_filter_that_fails_is_named_and_its_details_are_not_told(
     async with opened(scripted(m=Script()), plugins) as pipeline:
         with pytest.raises(PluginError) as caught:
             await ask(pipeline, prompt="hi")
-        assert str(caught.value) == "the filter 'bad' failed: ZeroDivisionError"
+        assert str(caught.value) == "the filter 'bad' of plugin 'some' failed: ZeroDivisionError"
     assert [receipt.status for receipt in plugin.receipts] == [500]
 
 
@@ -190,5 +188,7 @@ async def test_a_filter_that_cannot_be_made_lets_nothing_pass_unfiltered(scripte
             register("broken", lambda: 1 / 0)
 
     plugins.add(Broken(), "some")
-    with pytest.raises(PluginError, match="the filter 'broken' of plugin 'some' could not be made: ZeroDivisionError"):
-        await to_thread.run_sync(Pipeline, scripted(m=Script()), plugins)
+    async with opened(scripted(m=Script()), plugins) as pipeline:
+        with pytest.raises(PluginError, match="the filter 'broken' of plugin 'some' could not be made: ZeroDivision"):
+            await ask(pipeline, prompt="hi")
+        assert (await pipeline.tags()).models

@@ -42,6 +42,9 @@ class _Templates:
     async def inspect(self, template: str, *, timeout: float) -> TemplateTraits:
         return self.known[template]
 
+    async def render(self, template: str, variables: Mapping[str, Any], *, timeout: float) -> str:
+        raise NotImplementedError
+
     async def close(self) -> None: ...
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
 from remuda import ModelEntry, Receipt, hookimpl
-from remuda.hookspecs import Asking, RegisterFactory, RegisterModel, RegisterRoutes, Usage
+from remuda.config import Config, PluginsConfig
+from remuda.hookspecs import Asking, ReadSettings, RegisterFactory, RegisterModel, RegisterRoutes, Usage
 from remuda.model import parse_name
 from remuda.plugins import Plugins
 
@@ -25,15 +26,27 @@ ASKING = Asking(request_id="r", endpoint="/api/chat", model="m", address="192.0.
 RECEIPT = Receipt(request_id="r", endpoint="/api/generate", model="m")
 
 
+class Steam(Struct, frozen=True):
+    pressure: float = 8.0
+
+
 class _Every:
     """A plugin that implements every hook."""
 
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
         self.alive = False
+        self.called: list[str] = []
+        self.steam = Steam()
+
+    @hookimpl
+    def remuda_configure(self, settings: ReadSettings) -> None:
+        self.called.append("configure")
+        self.steam = settings(Steam)
 
     @hookimpl
     def remuda_register_backends(self, register: RegisterFactory) -> None:
+        self.called.append("backends")
         register("mine", dict, hint="pip install mine")
 
     @hookimpl
@@ -98,9 +111,14 @@ def plugin() -> _Every:
 
 @pytest.fixture
 def plugins(plugin: _Every) -> Plugins:
-    made = Plugins()
+    made = Plugins(Config(plugins=PluginsConfig(settings={"every": {"pressure": 9}})))
     assert made.add(plugin, "every").fault == ""
     return made
+
+
+def test_remuda_configure(plugins: Plugins, plugin: _Every) -> None:
+    assert plugin.steam == Steam(pressure=9.0)
+    assert plugin.called == ["configure", "backends"]
 
 
 def test_remuda_register_backends(plugins: Plugins) -> None:
@@ -160,6 +178,7 @@ def test_remuda_register_commands(plugins: Plugins) -> None:
 
 def test_remuda_request_finished(plugins: Plugins, plugin: _Every) -> None:
     plugins.request_finished(RECEIPT)
+    assert plugins.settle(10)
     assert plugin.receipts == [RECEIPT]
 
 
@@ -219,11 +238,16 @@ def test_without_plugins_nobody_decides() -> None:
     assert Plugins().priority(ASKING) == 0
 
 
+def _finish(plugins: Plugins) -> None:
+    plugins.request_finished(RECEIPT)
+    assert plugins.settle(10)
+
+
 CALLS: dict[str, tuple[Any, Callable[[Plugins], Any]]] = {
     "remuda_select_backend": ("mine", lambda plugins: plugins.select_backend(ENTRY)),
     "remuda_keep_alive": (60.0, lambda plugins: plugins.keep_alive(USAGE)),
     "remuda_priority": (7, lambda plugins: plugins.priority(ASKING)),
-    "remuda_request_finished": (None, lambda plugins: plugins.request_finished(RECEIPT)),
+    "remuda_request_finished": (None, _finish),
 }
 
 
@@ -247,7 +271,7 @@ def test_one_that_always_fails_is_told_once_and_the_next_is_asked(hook: str, cap
     assert "plugin 'bad'" in record.getMessage()
 
 
-@pytest.mark.parametrize("hook", CALLS)
+@pytest.mark.parametrize("hook", [hook for hook, (answer, _) in CALLS.items() if answer is not None])
 def test_one_that_holds_up_the_event_loop_is_named_once(hook: str, caplog: pytest.LogCaptureFixture) -> None:
     good, call = CALLS[hook]
 

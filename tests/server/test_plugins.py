@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
+import httpx
 import pytest
 from quart import Blueprint
 
 from remuda import hookimpl
-from remuda.config import Config
-from remuda.plugins import Plugins
+from remuda.config import Config, PluginsConfig
+from remuda.plugins import Plugins, load_plugins
 from remuda.server import create_app
+from remuda.testing import Script, ScriptedPlugin
 from remuda.testing.server import LiveServer
 
 
@@ -62,9 +65,80 @@ def test_bad_maker_is_reported_and_skipped(make_rig: Any, bad: Any) -> None:
     rig = make_rig(plugins)
     assert rig.http.get("/dialect").status_code == 200
     (plugin,) = plugins.describe()
-    assert "Traceback" in plugin.fault
     assert plugin.fault.splitlines()[-1].startswith("Fix: ")
     rig.assert_alive()
+
+
+def named(name: str, *routes: tuple[str, str]) -> Any:
+    def make(_pipeline: Any) -> Blueprint:
+        blueprint = Blueprint(name, __name__)
+
+        async def hello() -> Any:
+            return {"from": name}
+
+        for method, path in routes:
+            blueprint.add_url_rule(path, view_func=hello, methods=[method])
+        return blueprint
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("routes", "taken"),
+    [
+        ([("GET", "/api/tags")], "GET /api/tags"),
+        ([("POST", "/api/chat")], "POST /api/chat"),
+        ([("GET", "/free"), ("GET", "/mine")], "GET /mine"),
+    ],
+)
+def test_a_route_that_is_taken_is_told_and_its_blueprint_left_out(make_rig: Any, routes: Any, taken: str) -> None:
+    plugins = with_routes(named("first", ("GET", "/mine")), named("second", *routes))
+    rig = make_rig(plugins)
+    [plugin] = plugins.describe()
+    assert plugin.fault == f"its route {taken} is there already\nFix: give the plugin's routes paths of their own"
+    assert rig.http.get("/mine").json() == {"from": "first"}
+    assert rig.http.get("/free").status_code == 404
+    rig.assert_alive()
+
+
+def test_the_same_path_with_another_method_is_another_route(make_rig: Any) -> None:
+    plugins = with_routes(named("first", ("GET", "/mine")), named("second", ("POST", "/mine")))
+    rig = make_rig(plugins)
+    assert plugins.describe()[0].fault == ""
+    assert rig.http.post("/mine").json() == {"from": "second"}
+
+
+def test_api_plugins(scripted: Any) -> None:
+    plugins = load_plugins(
+        extra=[("scripted", ScriptedPlugin())], config=Config(plugins=PluginsConfig(disable=("demo",)))
+    )
+    with LiveServer(scripted(m=Script()), plugins) as server:
+        body = {"model": "m", "prompt": "hi", "stream": False}
+        assert httpx.post(f"{server.url}/api/generate", json=body, timeout=20).status_code == 200
+        assert httpx.head(f"{server.url}/api/plugins").status_code == 200
+        told = {each["name"]: each for each in httpx.get(f"{server.url}/api/plugins").json()["plugins"]}
+    assert list(told) == [info.name for info in plugins.describe()]
+    assert told["demo"]["disabled"]
+    assert told["scripted"]["provides"] == ["backend scripted"]
+    assert told["scripted"]["load_seconds"] > 0
+    keep_alive = told["keep_alive"]
+    assert (keep_alive["distribution"], keep_alive["version"]) == ("remuda", version("remuda"))
+    [hook] = keep_alive["hooks"]
+    assert (hook["name"], hook["faults"], hook["dropped"], hook["state"]) == ("remuda_keep_alive", 0, 0, "working")
+    assert hook["calls"] > 0
+    assert hook["seconds"] > 0
+
+
+def test_a_fault_is_told_without_traceback_and_paths(scripted: Any) -> None:
+    class Broken:
+        @hookimpl
+        def remuda_register_parsers(self, register: Any) -> None:
+            raise OSError("cannot read /home/me/secret.txt")
+
+    plugins = Plugins()
+    plugins.add(Broken(), "broken")
+    [state] = plugins.states()
+    assert state.fault == "OSError: cannot read the file; Fix: repair or uninstall the plugin"
 
 
 def test_lifespans_are_entered_and_left_whatever_others_do(make_rig: Any) -> None:

@@ -24,15 +24,23 @@ _SERVE = ("-m", "remuda", "serve", "--port", "0")
 class Serving:
     """A context manager; leaving it kills what is left. `url` is where it listens, `log` what it has written.
 
-    `models` is the folder, `home` is made, `command` is what Python runs, `environ` is added to the environment.
+    `models` is the folder, `home` is made, `command` is what `python` runs, `environ` is added to the environment.
     """
 
-    def __init__(self, models: Path, home: Path, *, command: Sequence[str] = _SERVE, **environ: str) -> None:
+    def __init__(
+        self,
+        models: Path,
+        home: Path,
+        *,
+        command: Sequence[str] = _SERVE,
+        python: str = sys.executable,
+        **environ: str,
+    ) -> None:
         home.mkdir(exist_ok=True)
         self._mark = secrets.token_hex(8)
         own = {"HOME": str(home), "OLLAMA_MODELS": str(models), _MARK: self._mark}
         self.popen = subprocess.Popen(
-            [sys.executable, *command],
+            [python, *command],
             env={**os.environ, **own, **environ},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

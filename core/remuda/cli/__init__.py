@@ -6,9 +6,6 @@ imports Quart or Hypercorn until a server is really started: `remuda --help` ans
 
 from __future__ import annotations
 
-from functools import cache
-
-from ..plugins import load_plugins
 from .group import RemudaCli, make_cli
 
 __all__ = ["RemudaCli", "main", "make_cli"]
@@ -16,4 +13,4 @@ __all__ = ["RemudaCli", "main", "make_cli"]
 
 def main() -> None:
     """The entry point: runs the command that `sys.argv` names and exits with its status."""
-    make_cli(cache(load_plugins)).main(prog_name="remuda")
+    make_cli().main(prog_name="remuda")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
 
 from ..config import find_file, load_settings, to_toml
+from ..plugins import load_plugins
 
 __all__ = ["config_command"]
 
@@ -42,11 +44,13 @@ def config_command(file: Path | None, changed: bool, as_json: bool, check: bool)
         from ..pipeline.models import configured_models
 
         configured_models(settings.config.models)
+        # A broken plugin is no error of the settings, and `remuda plugins` tells of it.
+        logging.getLogger("remuda.plugins").addHandler(logging.NullHandler())
+        plugins = load_plugins(config=settings.config, sources=settings.sources)
         if settings.config.upstreams:
             from ..pipeline.front import check_upstreams
-            from ..plugins import load_plugins
 
-            check_upstreams(load_plugins(), settings.config)
+            check_upstreams(plugins, settings.config)
         return
     for sentence in settings.idle:
         click.echo(f"Warning: {sentence}", err=True)

@@ -6,17 +6,38 @@ import errno
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import click
 
+from ..config import Settings, find_file, load_settings
 from ..errors import PluginError, RemudaError
-from ..plugins import Plugins
+from ..plugins import Plugins, load_plugins
 
 __all__ = ["INTERRUPTED", "LoadPlugins", "RemudaCli", "make_cli"]
 
-LoadPlugins: TypeAlias = Callable[[], Plugins]
-"""What every command finds in its context: a call that loads the plugins, once."""
+
+class LoadPlugins:
+    """What every command finds in its context: a call that loads the plugins, once."""
+
+    def __init__(self, given: Callable[[], Plugins] | None = None) -> None:
+        """`given` makes the plugins; without it they are all that are installed and configured."""
+        self._given = given
+        self._plugins: Plugins | None = None
+
+    def __call__(self, settings: Settings | None = None) -> Plugins:
+        """`settings` are those that a command has read; without them the usual file is. The first call decides.
+
+        Raises `ConfigError`.
+        """
+        if self._plugins is None:
+            if self._given is not None:
+                self._plugins = self._given()
+            else:
+                settings = settings or load_settings(find_file())
+                self._plugins = load_plugins(config=settings.config, sources=settings.sources)
+        return self._plugins
+
 
 INTERRUPTED: Final = 130
 """The status of a command that Ctrl-C ended."""
@@ -34,8 +55,8 @@ _HELP = """A server that speaks the Ollama REST API, with a backend of your choi
   remuda create mine -f Modelfile    make a model of your own
   remuda list                        the models there are
 
-All commands but `serve`, `config` and `plugins` speak to the server that OLLAMA_HOST names (default
-127.0.0.1:11434).
+All commands but `serve`, `config`, `plugins` and `new-plugin` speak to the server that OLLAMA_HOST
+names (default 127.0.0.1:11434).
 """
 
 
@@ -65,7 +86,11 @@ class RemudaCli(click.Group):
         return super().get_command(ctx, proper)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        self._add_plugin_commands()
+        """With those of plugins, if the plugins can be had: help must not fail because of a setting."""
+        try:
+            self._add_plugin_commands()
+        except RemudaError as error:
+            click.echo(f"Warning: commands of plugins are not listed: {error}", err=True)
         return super().list_commands(ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -88,11 +113,12 @@ class RemudaCli(click.Group):
             self._load_plugins().register_commands(self)
 
 
-def make_cli(plugins: LoadPlugins) -> RemudaCli:
-    """The whole command line. `plugins` is called when they are first needed, and must return the same ones again."""
+def make_cli(plugins: Callable[[], Plugins] | None = None) -> RemudaCli:
+    """The whole command line. `plugins` makes them when they are first needed; without it they are all there are."""
     from .config import config_command
     from .cp import cp
     from .create import create
+    from .new_plugin import new_plugin
     from .plugin_list import plugins_command
     from .pull import pull
     from .push import push
@@ -104,11 +130,11 @@ def make_cli(plugins: LoadPlugins) -> RemudaCli:
     from .tables import list_command, ps
     from .upstreams import upstreams
 
-    cli = RemudaCli(plugins)
+    cli = RemudaCli(LoadPlugins(plugins))
     number = version("remuda")
     click.version_option(number, "-v", "--version", prog_name="remuda", message="%(prog)s version is %(version)s")(cli)
     models = (run, pull, create, show, list_command, ps, stop, cp, rm, push)
-    commands = (serve, *models, upstreams, config_command, plugins_command)
+    commands = (serve, *models, upstreams, config_command, plugins_command, new_plugin)
     for command in commands:
         cli.add_command(command)
     return cli

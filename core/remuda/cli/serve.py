@@ -44,8 +44,13 @@ _log = logging.getLogger("remuda.server")
     help="A TOML file with settings.  [default: what REMUDA_CONFIG names, else ./remuda.toml, else "
     "~/.config/remuda/remuda.toml, where there is one]",
 )
+@click.option(
+    "--plugins-dir",
+    metavar="DIR",
+    help="A folder of plugins that are single files.  [default: what REMUDA_PLUGINS_DIR or plugins.dir names]",
+)
 @click.pass_obj
-def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | None) -> None:
+def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | None, plugins_dir: str | None) -> None:
     """Start the server; Ctrl-C ends it once the running requests are done, a second Ctrl-C at once.
 
     \b
@@ -56,8 +61,10 @@ def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | 
     SIGHUP has it read the configuration file again. The log says what acts at once, and what after a restart.
     """
 
+    options = {"--host": host, "--port": port, "--plugins-dir": plugins_dir}
+
     def read() -> Settings:
-        return load_settings(find_file(config), options={"--host": host, "--port": port})
+        return load_settings(find_file(config), options=options)
 
     def read_again() -> Config:
         settings = read()
@@ -70,7 +77,7 @@ def serve(load: LoadPlugins, host: str | None, port: int | None, config: Path | 
 
     _log_to_stderr(RequestIdFilter(), settings.config.server.log_level)
     _log_source(settings)
-    plugins = load()
+    plugins = load(settings)
     names = _offered(settings.config, plugins)
     sys.exit(run_server(settings.config, plugins, on_ready=lambda url: announce(url, names), read_config=read_again))
 

@@ -45,6 +45,10 @@ _BOUNDS: Final[dict[tuple[str, str], tuple[float, float]]] = {
     ("remote", "cooldown"): (0.01, 86400),
     ("remote", "max_line"): (1024, 2**30),
     ("remote", "repair"): (0, 10),
+    ("plugins", "budget"): (0.01, 600),
+    ("plugins", "faults"): (1, 1_000_000),
+    ("plugins", "cooldown"): (0.01, 86400),
+    ("plugins", "start_timeout"): (0.1, 3600),
 }
 _UPSTREAM_BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "connect_timeout": (0.01, 600),

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from .keys import Key, dotted, is_struct
 from .structs import Config
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_table"]
 
 T = TypeVar("T", bound=Struct)
 
@@ -24,16 +24,22 @@ def decode(document: Mapping[str, Any]) -> Config:
     return _struct(document, Config, ())
 
 
+def decode_table(table: Mapping[str, Any], kind: type[T], key: Key) -> T:
+    """As `decode`, for the table at `key`, whose Struct may be anybody's: what that refuses itself is told as well."""
+    return _struct(table, kind, key)
+
+
 def _value(value: Any, kind: Any, key: Key) -> Any:
     if is_struct(kind):
         return _struct(value, kind, key)
-    if get_origin(kind) is dict:
-        return {name: _value(each, get_args(kind)[1], (*key, name)) for name, each in _table(value, key).items()}
-    if get_origin(kind) is tuple:
+    origin, of = get_origin(kind), get_args(kind)
+    if origin is dict and of[0] is str:
+        return {name: _value(each, of[1], (*key, name)) for name, each in _table(value, key).items()}
+    if origin is list or (origin is tuple and of[1:] == (...,)):
         if not isinstance(value, list):
             raise ConfigError(f"{dotted(key)} must be a list")
-        members = enumerate(cast(list[Any], value))
-        return tuple(_value(each, get_args(kind)[0], (*key, number)) for number, each in members)
+        members = [_value(each, of[0], (*key, number)) for number, each in enumerate(cast(list[Any], value))]
+        return members if origin is list else tuple(members)
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -42,14 +48,18 @@ def _value(value: Any, kind: Any, key: Key) -> Any:
 
 def _struct(value: Any, kind: type[T], key: Key) -> T:
     table = _table(value, key)
-    fields = {field.name: field for field in structs.fields(kind)}
+    fields = {field.encode_name: field for field in structs.fields(kind)}
     for name in table:
         if name not in fields:
             raise ConfigError(_unknown(name, list(fields), key))
     for name, field in fields.items():
         if field.required and name not in table:
             raise ConfigError(f"{dotted((*key, name))} is missing")
-    return kind(**{name: _value(each, fields[name].type, (*key, name)) for name, each in table.items()})
+    values = {fields[name].name: _value(each, fields[name].type, (*key, name)) for name, each in table.items()}
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:  # from its `__post_init__`, for values that make no sense together
+        raise ConfigError(f"{dotted(key)}: {error}") from None
 
 
 def _table(value: Any, key: Key) -> dict[str, Any]:
@@ -60,5 +70,6 @@ def _table(value: Any, key: Key) -> dict[str, Any]:
 
 def _unknown(name: str, known: list[str], key: Key) -> str:
     close = get_close_matches(name, known, 1)
-    advice = f"is {dotted((*key, close[0]))} meant?" if close else f"there are {', '.join(known)}"
+    there = f"there are {', '.join(known)}" if known else "there is none"
+    advice = f"is {dotted((*key, close[0]))} meant?" if close else there
     return f"{dotted((*key, name))} is not a setting: {advice}"

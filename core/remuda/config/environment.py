@@ -1,4 +1,5 @@
-"""What the environment says: the reference server's variables, read as it reads them (Ollama API, "Environment")."""
+"""What the environment says: the reference server's variables, read as it reads them (Ollama API, "Environment"), and
+one of our own."""
 
 from __future__ import annotations
 
@@ -71,6 +72,7 @@ _READERS: Final[dict[str, tuple[Key, Callable[[str], Any]]]] = {
     "OLLAMA_GO_TEMPLATE": (("go_template",), _switch),
     "OLLAMA_FLASH_ATTENTION": (("backends", "llamacpp", "flash_attention"), _flash),
     "OLLAMA_KV_CACHE_TYPE": (("backends", "llamacpp", "kv_cache_type"), str),
+    "REMUDA_PLUGINS_DIR": (("plugins", "dir"), str),
 }
 VARIABLES: Final = ("OLLAMA_HOST", "OLLAMA_ORIGINS", *_READERS)
 """Those that say something about the settings."""

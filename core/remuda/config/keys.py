@@ -31,6 +31,8 @@ Key: TypeAlias = tuple[str | int, ...]
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BY_NAME: Final = {"models", "aliases"}
 """Tables whose keys are names of models, which are quoted whatever they look like."""
+_SECRET: Final = re.compile(r"key|token|secret|credential|passw|passphrase", re.IGNORECASE)
+"""In the names of settings that only a plugin knows: what they hold may be one."""
 HIDDEN: Final = "(not shown)"
 """Stands for a value that may be a secret."""
 T = TypeVar("T")
@@ -95,6 +97,8 @@ def leaves(value: Any, kind: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
 def showable(key: Key, value: Any) -> Any:
     """`value`, or what stands for it where it may be a secret."""
     secret = len(key) > 3 and key[0] == "upstreams" and key[2] == "headers"
+    if key[:2] == ("plugins", "settings"):
+        secret = any(isinstance(part, str) and _SECRET.search(part) for part in key[3:])
     return HIDDEN if secret else value
 
 

@@ -17,12 +17,16 @@ from .environment import Override, idle_variables, overrides
 from .keys import Key, dotted, has, leaves, replaced, showable
 from .structs import Config
 
-__all__ = ["DEFAULT", "Settings", "find_file", "load_config", "load_settings"]
+__all__ = ["DEFAULT", "Settings", "find_file", "load_config", "load_settings", "source_of"]
 
 DEFAULT: Final = "default"
 """The source of a value that nobody set."""
 
-_OPTIONS: Final[dict[str, Key]] = {"--host": ("server", "host"), "--port": ("server", "port")}
+_OPTIONS: Final[dict[str, Key]] = {
+    "--host": ("server", "host"),
+    "--port": ("server", "port"),
+    "--plugins-dir": ("plugins", "dir"),
+}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -61,7 +65,8 @@ def load_settings(
     environ: Mapping[str, str] | None = None,
     options: Mapping[str, str | int | None] | None = None,
 ) -> Settings:
-    """Read the file, if any, the environment and the options of the command line (`--host`, `--port`; None is unset).
+    """Read the file, if any, the environment and the options of the command line (`--host`, `--port`,
+    `--plugins-dir`; None is unset).
 
     Raises `ConfigError` that names the key, and the file, the variable or the option.
     """
@@ -89,6 +94,15 @@ def load_settings(
 def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
     """As `load_settings`, for those who do not ask where a value comes from."""
     return load_settings(path, environ).config
+
+
+def source_of(sources: Mapping[str, str], key: Key) -> str:
+    """Where the value of `key`, or else what is nearest round it, comes from; empty if nobody set it."""
+    for length in range(len(key), 0, -1):
+        source = sources.get(dotted(key[:length]))
+        if source is not None:
+            return "" if source == DEFAULT else source
+    return ""
 
 
 def _read(path: Path) -> dict[str, Any]:

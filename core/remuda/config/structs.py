@@ -17,6 +17,7 @@ __all__ = [
     "LimitsConfig",
     "MessageConfig",
     "ModelConfig",
+    "PluginsConfig",
     "RegistryConfig",
     "RemoteConfig",
     "ResidencyConfig",
@@ -262,6 +263,29 @@ class RemoteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How often an answer that does not match its `format` is asked for again, where it is emulated."""
 
 
+class PluginsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[plugins]`: which plugins there are, and how long a fault of theirs may be felt. Times in seconds."""
+
+    enable: tuple[str, ...] = ("*",)
+    """Names of plugins that are not Remuda's own, or globs over them: only these are loaded."""
+    disable: tuple[str, ...] = ()
+    """Names of plugins, Remuda's own included, or globs over them: these are not."""
+    order: tuple[str, ...] = ()
+    """Names of plugins that are registered in this order, after Remuda's own and before all others."""
+    dir: str = ""
+    """A folder of plugins that are single files (`REMUDA_PLUGINS_DIR`); `~` is the home folder."""
+    budget: float = 1.0
+    """How long a hook may take while requests are served, and a filter between two events."""
+    faults: int = 5
+    """Faults in a row after which such a hook or filter is left alone."""
+    cooldown: float = 60.0
+    """For how long; after that it is tried once."""
+    start_timeout: float = 20.0
+    """How long it may take to import a plugin, and each hook that is called once."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """`[plugins.settings.NAME]`: a table that the plugin of that name reads."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerConfig = field(default_factory=ServerConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -281,6 +305,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     one in its weights; unset, the one that can say more."""
     backends: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """`[backends.NAME]`: a table handed to that backend as it is."""
+    plugins: PluginsConfig = field(default_factory=PluginsConfig)
 
     @property
     def keep_alive(self) -> float:

@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from ..errors import BadRequest, ModelNotFound, Unavailable
 from ..wire.models import Details
 from .digest import parse_digest
-from .entry import REMOTE, ModelEntry
+from .entry import NO_WEIGHTS, REMOTE, ModelEntry
 from .facts import ModelFacts, file_digest, read_facts
 from .name import ModelName, parse_name
 from .source import without_source
@@ -204,13 +204,13 @@ class _Cache(Generic[T]):
 
 
 def _state(entry: ModelEntry) -> _State:
-    try:
-        stat = entry.weights.stat()
-    except OSError:
-        if entry.stored is None:
-            raise WeightsError("the weights are not there any more") from None
-        file = (0, 0)
-    else:
-        file = (stat.st_mtime_ns, stat.st_size)
+    file = (0, 0)
+    if entry.weights != NO_WEIGHTS:
+        try:
+            stat = entry.weights.stat()
+            file = (stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            if entry.stored is None:
+                raise WeightsError("the weights are not there any more") from None
     stored = (entry.stored.digest, entry.stored.modified) if entry.stored else None
     return entry.format, entry.model_type, entry.weights, entry.projector, file, stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Struct, field, structs
 
 from ..wire.models import Details
-from .entry import ModelEntry, Stored
+from .entry import NO_WEIGHTS, ModelEntry, Stored
 from .ggml import MAGICS, read_ggml
 from .gguf import GGUFHeader, read_header
 from .gguf.layout import MAGIC
@@ -23,6 +24,8 @@ from .weights import WeightsError
 __all__ = ["ModelFacts", "file_digest", "human_count", "read_facts"]
 
 _GGUF = "gguf"
+_STARTED: Final = time.time()
+"""When a model without weights was last changed, as far as anybody can tell."""
 _log = logging.getLogger("remuda.model")
 _BOS, _EOS = "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"
 _TEMPLATE = "tokenizer.chat_template"
@@ -91,18 +94,30 @@ def _with_stored(facts: ModelFacts, stored: Stored) -> ModelFacts:
 
 
 def _facts_of_weights(entry: ModelEntry) -> ModelFacts:
+    if entry.weights == NO_WEIGHTS:
+        return _facts_told(entry, size=0, modified=_STARTED)
     try:
         stat = entry.weights.stat()
     except OSError:
         raise WeightsError("the weights are not there any more") from None
     if entry.format not in {GGML, _GGUF}:
-        details = Details(format=entry.format, family=entry.format, families=[entry.format])
-        return ModelFacts(details=details, size=stat.st_size, modified=stat.st_mtime, capabilities=["completion"])
+        return _facts_told(entry, size=stat.st_size, modified=stat.st_mtime)
     try:
         return _facts_of_ggml(entry, stat) if entry.format == GGML else _facts_of_gguf(entry, stat)
     except WeightsError:
         _check_format(entry)
         raise
+
+
+def _facts_told(entry: ModelEntry, *, size: int, modified: float) -> ModelFacts:
+    """Of a model whose weights cannot be read here: what whoever offers it says."""
+    return ModelFacts(
+        details=Details(format=entry.format, family=entry.format, families=[entry.format]),
+        size=size,
+        modified=modified,
+        context_length=entry.context_length,
+        capabilities=list(dict.fromkeys(entry.capabilities)) or ["completion"],
+    )
 
 
 def _check_format(entry: ModelEntry) -> None:
@@ -170,8 +185,11 @@ def _facts_of_ggml(entry: ModelEntry, stat: os.stat_result) -> ModelFacts:
 def file_digest(entry: ModelEntry) -> str:
     """64 hex digits that stand for a model outside a store: the SHA-256 of name-independent facts about its weights.
 
-    Blocking: reads the whole file.
+    Of one without weights: of its name and of what is said of it. Blocking: reads the whole file.
     """
+    if entry.weights == NO_WEIGHTS:
+        said = (entry.name.key, entry.source, entry.format, entry.backend, entry.capabilities, entry.context_length)
+        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
     with Path(entry.weights).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     layer = {"mediaType": weights_type(entry.format), "digest": f"sha256:{weights}"}

@@ -6,6 +6,9 @@ import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
+
+import anyio.to_thread
 
 from ..backend import Done
 from ..errors import RemudaError, RequestCancelled
@@ -15,6 +18,9 @@ from ..plugins import Plugins
 from .tally import Tally
 
 __all__ = ["Account", "Accounts"]
+
+_FAREWELL: Final = 2.0
+"""Seconds in which plugins may take the receipts that wait for them when the server ends."""
 
 _log = logging.getLogger("remuda.pipeline")
 
@@ -79,3 +85,8 @@ class Accounts:
             )
             self.tally.add(receipt, str(model))
             self._plugins.request_finished(receipt)
+
+    async def close(self) -> None:
+        """Returns once the plugins have all receipts, or do not take them."""
+        if not await anyio.to_thread.run_sync(self._plugins.settle, _FAREWELL):
+            _log.warning("plugins did not take all receipts within %g s: the rest is lost", _FAREWELL)

@@ -22,17 +22,18 @@ _FALLBACK = "json"
 def choose_kinds(plugins: Plugins, view: ParserView, named: str | None) -> list[ParserKind]:
     """The kinds that read an answer, in the order in which text passes through them: at most one for each stage.
 
-    `named` is the kind that the model itself demands.
+    `named` is the kind that the model itself demands. Of the others those that fail are told and passed over.
     """
     found: dict[str, ParserKind] = {}
-    names = [offer.name for offer in reversed(plugins.parsers.offers())]
-    for name in ([named] if named else []) + [name for name in names if name != named]:
-        kind = plugins.parsers.get(name)
-        stages = ("thinking", "tools") if kind.stage == "both" else (kind.stage,)
-        if any(stage in found for stage in stages):
-            continue
-        if name == named or _applies(name, kind, view):
-            found |= dict.fromkeys(stages, kind)
+    if named:
+        _take(found, plugins.parsers.get(named), lambda kind: True)
+    for offer in reversed(plugins.parsers.offers()):
+        if offer.name != named:
+            try:
+                _take(found, plugins.parsers.get(offer.name), lambda kind: _applies(kind, view))
+            except Exception as error:
+                text = f"the output parser {offer.name!r} failed: {type(error).__name__}: {error}"
+                plugins.fault(offer.source, f"{text}\nFix: repair or uninstall the plugin")
     return list(dict.fromkeys(found[stage] for stage in ("thinking", "tools") if stage in found))
 
 
@@ -99,11 +100,12 @@ def _events(outputs: Iterable[Output]) -> list[Event]:
     return events
 
 
-def _applies(name: str, kind: ParserKind, view: ParserView) -> bool:
-    try:
-        if kind.stage == "tools" and not view.tools:
-            return False
-        return kind.applies(view)
-    except Exception as error:
-        _log.exception("parser %r failed", name)
-        raise PluginError(f"the output parser {name!r} failed: {type(error).__name__}") from error
+def _take(found: dict[str, ParserKind], kind: ParserKind, wanted: Callable[[ParserKind], bool]) -> None:
+    """Take the kind for its stages, if it is wanted and they are free."""
+    stages = ("thinking", "tools") if kind.stage == "both" else (kind.stage,)
+    if not any(stage in found for stage in stages) and wanted(kind):
+        found |= dict.fromkeys(stages, kind)
+
+
+def _applies(kind: ParserKind, view: ParserView) -> bool:
+    return (kind.stage != "tools" or bool(view.tools)) and kind.applies(view)

@@ -1,5 +1,7 @@
 """The one flow of every request for text: find the backend, get the model, render, generate, tell who wants to know.
 
+For a backend whose models take conversations themselves there is nothing to render or to parse (`remuda.converse`).
+
 Dialects make a `Job` and read the events; no dialect has a flow of its own.
 """
 
@@ -27,6 +29,7 @@ from ..residency.queue import Lane
 from ..wire import Options
 from .account import Accounts
 from .answer import Answer
+from .conversing import check_conversation, conversed
 from .fields import asking_of
 from .filters import filtered
 from .front import Front
@@ -152,8 +155,12 @@ class Flow:
             return
         began = time.perf_counter_ns()
         facts = await self._facts_for(job)
-        plan = await settle(job, facts, self._prompter, self.plugins, self.config)
-        job = plan.job
+        if self.converses(job.entry):
+            plan = None
+            check_conversation(job, facts)
+        else:
+            plan = await settle(job, facts, self._prompter, self.plugins, self.config)
+            job = plan.job
         async with self.herd.use(self._asked(job, facts)) as lease:
             if job.progress:
                 async with aclosing(lease.waiting()) as waits:
@@ -164,26 +171,42 @@ class Flow:
             if job.load_only:
                 yield Loaded()
                 return
-            limit = min(self.context(job.options, facts), model.context)
-            prompt = await self._prompter.render(job, facts, plan.chosen, limit, model)
-            if job.render_only:
-                yield Rendered(prompt.text, len(prompt.images))
-                return
-            view = structs.replace(plan.view, prompt=prompt.text)
-            answer = Answer(plan.kinds, view)
-            asked = _backend_job(plan, prompt, limit, self.config.limits.repeat)
-            work = _generating(model, job).generate(asked)
-            async with aclosing(work) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Text):
-                        for event in answer.feed(piece):
-                            yield event
-                    else:
-                        for event in answer.finish():
-                            yield event
+            work = conversed(model, job) if plan is None else self._written(plan, facts, model)
+            async with aclosing(work) as events:
+                async for event in events:
+                    if isinstance(event, Done):
                         lease.done = True
-                        done = structs.replace(piece, dropped_tokens=piece.dropped_tokens + prompt.dropped)
-                        yield Finished(done, time.perf_counter_ns() - began, load_ns)
+                        yield Finished(event, time.perf_counter_ns() - began, load_ns)
+                    else:
+                        yield event
+
+    async def _written(self, plan: Plan, facts: ModelFacts, model: LoadedModel) -> AsyncGenerator[Event | Done, None]:
+        """What a model that continues prompts writes, told apart; or the prompt, if that is all that is wanted."""
+        job = plan.job
+        limit = min(self.context(job.options, facts), model.context)
+        prompt = await self._prompter.render(job, facts, plan.chosen, limit, model)
+        if job.render_only:
+            yield Rendered(prompt.text, len(prompt.images))
+            return
+        view = structs.replace(plan.view, prompt=prompt.text)
+        answer = Answer(plan.kinds, view)
+        asked = _backend_job(plan, prompt, limit, self.config.limits.repeat)
+        async with aclosing(_generating(model, job).generate(asked)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Text):
+                    for event in answer.feed(piece):
+                        yield event
+                else:
+                    for event in answer.finish():
+                        yield event
+                    yield structs.replace(piece, dropped_tokens=piece.dropped_tokens + prompt.dropped)
+
+    def converses(self, entry: ModelEntry) -> bool:
+        """Whether the model's backend takes conversations themselves. One that cannot be made says so on a load."""
+        try:
+            return self._loading.backend(self.backend_name(entry)).converses
+        except Exception:
+            return False
 
     def context(self, options: Options, facts: ModelFacts) -> int:
         """Tokens of one sequence: what the options say, else the default; never more than was trained for."""

@@ -109,6 +109,7 @@ class Loading(Effects):
             backend.stall_timeout = residency.stall_timeout
             backend.load_timeout = self.config.load_timeout
             backend.runner_memory, backend.runner_nice = residency.runner_memory, residency.runner_nice
+            backend.module_folder = str(self._plugins.folder or "")
         if isinstance(backend, Measures):
             backend.gpu_overhead = residency.gpu_overhead
 

@@ -207,6 +207,7 @@ class Pipeline:
             await self.transfers.close()
         finally:
             await self.flow.close()
+            await self.flow.accounts.close()
 
     async def _answered(
         self,
@@ -269,7 +270,9 @@ class Pipeline:
         await self.generate(GenerateRequest(model=name, stream=False), request_id="preload")
 
     async def _prove(self, name: str) -> None:
-        request = GenerateRequest(model=name, prompt="a", raw=True, stream=False, options={"num_predict": 1})
+        await self._preload(name)
+        raw = not self.flow.converses(await anyio.to_thread.run_sync(self._known.model, name))
+        request = GenerateRequest(model=name, prompt="a", raw=raw, stream=False, options={"num_predict": 1})
         await self.generate(request, request_id="readyz")
 
     def _pulls(self, request: _Asking, load_only: bool) -> bool:

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from ..errors import Forbidden, LoadFailed, ModelNotFound
 from ..model import Catalog, ModelEntry, ModelFacts, WeightsError, ggml, gguf, parse_name
+from ..model.entry import NO_WEIGHTS
 from ..model.manifest import GGML, ModelConfigFile
 from ..model.modelfile import Command, parameter_commands, parameter_lines, shown_modelfile
 from ..model.source import without_source
@@ -106,7 +107,7 @@ def _find(catalog: Catalog, name: str) -> ModelEntry:
 def _read(catalog: Catalog, entry: ModelEntry, *, verbose: bool) -> _Read:
     facts = catalog.facts(entry)
     remote = entry.stored is not None and bool(entry.stored.config.remote_host)
-    if entry.format not in {_GGUF, GGML} or remote:
+    if entry.format not in {_GGUF, GGML} or entry.weights == NO_WEIGHTS or remote:
         return _Read(facts=facts, info=_told(entry, facts), projector=None, tensors=None)
     try:
         read = _of_ggml if entry.format == GGML else _of_gguf

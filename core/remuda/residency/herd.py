@@ -25,6 +25,7 @@ from ..backend import LoadedModel, LoadWish
 from ..errors import EngineMissing, LoadFailed, RemudaError, RunnerDied
 from ..job import Client
 from ..model import ModelEntry, ModelName
+from ..model.entry import NO_WEIGHTS
 from ..wire.keep_alive import LONGEST
 from .clock import Alarm, Clock, LoopClock
 from .desk import Desk
@@ -356,7 +357,9 @@ class Herd:
 
 
 def _key(entry: ModelEntry, backend: str) -> Key:
-    """Two names for the same weights, projector, adapters and draft model share one."""
+    """Two names for the same weights, projector, adapters and draft model share one; without weights each has one."""
+    if entry.weights == NO_WEIGHTS:
+        return backend, entry.name.key
     return backend, entry.weights, entry.projector, entry.adapters, entry.draft
 
 

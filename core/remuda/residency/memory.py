@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from ..backend import Estimate
 from ..model import ModelEntry
+from ..model.entry import NO_WEIGHTS
 
 __all__ = ["available_memory", "cgroup_room", "fallback_estimate", "human_size", "too_large"]
 
@@ -63,7 +64,9 @@ def cgroup_room(root: Path) -> int | None:
 
 
 def fallback_estimate(model: ModelEntry) -> Estimate:
-    """What a model may need of which only the files are known. Blocking; never raises."""
+    """What a model may need of which only the files are known: nothing where there are none. Blocking; never raises."""
+    if model.weights == NO_WEIGHTS:
+        return Estimate(memory=0)
     files = (model.weights, model.projector, model.draft, *model.adapters)
     size = sum(_size(path) for path in files if path is not None)
     return Estimate(memory=size + size // 10 + _PROCESS)

@@ -40,6 +40,9 @@ class EngineBackend(Backend):
     """Bytes of address space that the process of a model loaded from now on may have; 0 is no bound."""
     runner_nice: int = 0
     """Niceness of such a process above this one's own."""
+    module_folder: str = ""
+    """Where such a process looks for modules after everywhere else, so that an engine may be in a plugin that is a
+    single file; empty is nowhere."""
 
     async def load(self, model: ModelEntry, wish: LoadWish) -> RunnerModel:
         spec = LoadSpec(
@@ -54,7 +57,14 @@ class EngineBackend(Backend):
             settings=self.settings_for(model),
         )
         return await RunnerModel.start(
-            Load(self.engine, spec, self.hint, memory=self.runner_memory, nice=self.runner_nice),
+            Load(
+                self.engine,
+                spec,
+                self.hint,
+                memory=self.runner_memory,
+                nice=self.runner_nice,
+                folder=self.module_folder,
+            ),
             self.environment,
             stall_timeout=lambda: self.stall_timeout,
             load_timeout=lambda: self.load_timeout,

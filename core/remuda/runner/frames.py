@@ -73,6 +73,8 @@ class Load(Struct, frozen=True, tag="load"):
     """Bytes of address space that it may have; 0 is no bound."""
     nice: int = 0
     """Niceness above the server's own."""
+    folder: str = ""
+    """Where modules are looked for after everywhere else; empty is nowhere."""
 
 
 class Submit(Struct, frozen=True, tag="submit"):

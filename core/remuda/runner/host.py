@@ -106,6 +106,8 @@ class Host:
 
     def _make(self, load: Load) -> Engine:
         module, _, attribute = load.engine.partition(":")
+        if load.folder:
+            sys.path.append(load.folder)
         try:
             engine = cast(type[Engine], getattr(importlib.import_module(module), attribute))
         except AttributeError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import Config, is_loopback
 from ..plugins import Plugins
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 __all__ = ["App", "create_app"]
+
+_LEAVING: Final = 3.0
+"""Seconds that leaving one lifespan may take: the others wait, and the end of the server with them."""
 
 _log = logging.getLogger("remuda.server")
 
@@ -55,12 +60,9 @@ class App:
     async def startup(self) -> None:
         """Start the pipeline, enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
         self.pipeline.start()
-        for name, manager in self.plugins.lifespans(self):
-            try:
-                await manager.__aenter__()
-            except Exception:
-                self.plugins.fault(name, f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan")
-            else:
+        timeout = self.plugins.limits.start_timeout
+        for name, manager in await asyncio.to_thread(self.plugins.lifespans, self):
+            if await self._in_time(name, manager.__aenter__(), "to enter", timeout):
                 self._lifespans.append((name, manager))
 
     async def shutdown(self) -> None:
@@ -71,10 +73,21 @@ class App:
             _log.exception("the models could not be unloaded")
         while self._lifespans:
             name, manager = self._lifespans.pop()
-            try:
-                await manager.__aexit__(None, None, None)
-            except Exception:
-                self.plugins.fault(name, f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan")
+            await self._in_time(name, manager.__aexit__(None, None, None), "to leave", _LEAVING)
+
+    async def _in_time(self, name: str, work: Awaitable[object], what: str, seconds: float) -> bool:
+        """Whether a plugin's lifespan did what it should; else its fault is told."""
+        scope = asyncio.timeout(seconds)
+        try:
+            async with scope:
+                await work
+        except Exception:
+            text = f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan"
+            if scope.expired():
+                text = f"its remuda_lifespan took more than {seconds:g} s {what}\nFix: do slow work in a task"
+            self.plugins.fault(name, text)
+            return False
+        return True
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":

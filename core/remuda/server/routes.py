@@ -20,6 +20,7 @@ from ..wire import (
     DeleteRequest,
     EmbeddingsRequest,
     EmbedRequest,
+    PluginsResponse,
     ProgressResponse,
     ShowRequest,
     TransferRequest,
@@ -94,6 +95,10 @@ def _add_facts(routes: Blueprint, pipeline: Pipeline, drain: Drain) -> None:
     async def show() -> Response:
         wanted = await read_body(ShowRequest)
         return json_response(await drain.wait_for(pipeline.library.show(wanted, _upstreams())))
+
+    @routes.get("/api/plugins")
+    async def plugins() -> Response:
+        return json_response(PluginsResponse(pipeline.plugins.states()))
 
     @routes.get("/api/upstreams")
     async def upstreams() -> Response:

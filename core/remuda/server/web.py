@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 from quart import Quart, Response, current_app, request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import RoutingException
 
+from ..errors import PluginError
 from ..plugins import Plugins
 from .blobs import BLOB_ROUTE
 from .drain import Drain
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 __all__ = ["as_asgi", "make_quart"]
+
+
+_IMPLIED: Final = frozenset({"HEAD", "OPTIONS"})
+"""Methods that a route has without asking for them."""
 
 
 def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain, replies: Replies) -> Quart:
@@ -56,11 +61,27 @@ def as_asgi(app: Quart) -> Application:
 
 
 def _add_plugin(app: Quart, plugins: Plugins, name: str, make: Any, pipeline: Pipeline) -> None:
+    fix = "Fix: the maker given to remuda_register_routes must return a Quart blueprint with a name of its own"
     try:
-        app.register_blueprint(make(pipeline))
+        made = make(pipeline)
+        # Another application is tried first: what is registered half cannot be taken back.
+        trial = Quart("remuda", static_folder=None)
+        trial.register_blueprint(made)
+        if taken := sorted(_paths(app) & _paths(trial)):
+            text = f"its route {taken[0]} is there already"
+            plugins.fault(name, f"{text}\nFix: give the plugin's routes paths of their own")
+            return
+        app.register_blueprint(made)
+    except PluginError as error:
+        plugins.fault(name, str(error))
     except Exception:
-        fix = "Fix: the maker given to remuda_register_routes must return a Quart blueprint with a name of its own"
         plugins.fault(name, f"{traceback.format_exc().rstrip()}\n{fix}")
+
+
+def _paths(app: Quart) -> set[str]:
+    """Of all routes, as `GET /api/tags`."""
+    rules = app.url_map.iter_rules()
+    return {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - _IMPLIED}
 
 
 async def _render(error: Exception) -> Response:

@@ -1,7 +1,8 @@
 """The test kit: public, and shipped with the package.
 
 `Script`, `ScriptedPlugin` and `write_script` make models that do what a test says; `LiveServer` runs the whole server
-on a real socket. `EngineConformance` and `BackendConformance` are tests to be inherited by those of a plugin.
+on a real socket, and `remuda.testing.fixtures` are pytest fixtures of both. `EngineConformance` and
+`BackendConformance` are tests to be inherited by those of a plugin.
 """
 
 from __future__ import annotations

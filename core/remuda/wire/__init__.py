@@ -29,6 +29,7 @@ from .manage import (
 )
 from .models import Details, PsModel, PsResponse, PsWaiting, TagsDetails, TagsModel, TagsResponse, VersionResponse
 from .options import ALIASES, RULES, OptionRule, Options, merge_options, parse_options
+from .plugins import PluginCost, PluginsResponse, PluginState
 from .upstreams import ALL, HERE, UPSTREAM_HEADER, UpstreamsResponse, UpstreamState
 
 __all__ = [
@@ -55,6 +56,9 @@ __all__ = [
     "Logprob",
     "OptionRule",
     "Options",
+    "PluginCost",
+    "PluginState",
+    "PluginsResponse",
     "ProgressResponse",
     "PsModel",
     "PsResponse",

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ...errors import BadRequest
 from ...wire import ShowMessage
-from ..entry import REMOTE, ModelEntry
+from ..entry import NO_WEIGHTS, REMOTE, ModelEntry
 from ..facts import read_facts
 from ..manifest import (
     ADAPTER,
@@ -51,6 +51,8 @@ def outside_basis(store: Store, pins: Pins, entry: ModelEntry, *, template: bool
     """
     if entry.format == REMOTE:
         raise BadRequest(f"model '{entry.name}' is on other servers: its weights cannot be had from there")
+    if entry.weights == NO_WEIGHTS:
+        raise BadRequest(f"model '{entry.name}' has no weights here: no other model can be made from it")
     if template and entry.template and entry.template_engine not in {None, "go"}:
         raise BadRequest(
             f"model '{entry.name}' has a template for the engine {entry.template_engine!r}, "

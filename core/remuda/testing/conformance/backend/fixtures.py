@@ -29,6 +29,7 @@ from remuda.output import Text, TokenLogprob
 from remuda.wire.options import Options
 
 from ..skips import Skips
+from .conversations import Conversing, generating
 
 __all__ = ["BackendFixtures", "Reply", "at_rest", "processes", "read"]
 
@@ -84,17 +85,25 @@ class BackendFixtures(Skips):
 
     @pytest.fixture(scope="class")
     @classmethod
-    async def model(cls, loaded: LoadedModel) -> Generates:
-        """The same, if it continues texts."""
-        if not isinstance(loaded, Generates):
+    async def model(cls, loaded: LoadedModel, entry: ModelEntry) -> Generates:
+        """The same, if it writes: one that takes conversations is asked as if it continued texts."""
+        model = generating(loaded, entry)
+        if model is None:
             pytest.skip("this model generates nothing")
         if isinstance(loaded, Embeds) and loaded.embeds:
             try:
-                async with aclosing(loaded.generate(cls.job(most=1))) as events:
+                async with aclosing(model.generate(cls.job(most=1))) as events:
                     await anext(events, None)
             except BadRequest:
                 pytest.skip("this model gives embeddings and generates nothing")
-        return loaded
+        return model
+
+    @pytest.fixture
+    def prompted(self, model: Generates) -> Generates:
+        """The same, if it is told rendered prompts and counts their tokens."""
+        if isinstance(model, Conversing):
+            pytest.skip("this model takes conversations, not prompts")
+        return model
 
     @classmethod
     def job(cls, prompt: str | None = None, *, most: int = 12, **fields: Any) -> GenerateJob:

@@ -26,14 +26,14 @@ class FormatTests(BackendFixtures):
     """Left out for a model that cannot keep to a format."""
 
     @pytest.fixture
-    async def guided(self, model: Generates) -> Generates:
+    async def guided(self, prompted: Generates) -> Generates:
         try:
-            await read(model, self.job(constraint=_YEAR))
+            await read(prompted, self.job(constraint=_YEAR))
         except BadRequest as refused:
             if "cannot keep to a format" not in str(refused):
                 raise
             pytest.skip("this model takes no constraints")
-        return model
+        return prompted
 
     @pytest.mark.parametrize("most", [1, 2, 5, 24])
     async def test_an_object_parses_however_it_ends(self, guided: Generates, most: int) -> None:
@@ -80,7 +80,7 @@ class EmbedTests(BackendFixtures):
         assert len(vectors) == len(inputs)
         assert len({len(vector) for vector in vectors}) == 1
         assert all(math.isfinite(number) for vector in vectors for number in vector)
-        assert embedded.tokens >= len(inputs)
+        assert not embedded.tokens or embedded.tokens >= len(inputs)
         for vector, same, other in zip(vectors, vectors[3:], vectors[4:], strict=False):
             assert math.dist(vector, same) < 1e-2 * math.hypot(*vector)
             assert math.dist(vector, other) > math.dist(vector, same)

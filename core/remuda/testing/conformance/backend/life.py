@@ -14,11 +14,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 from msgspec import structs
 
-from remuda.backend import Backend, Generates, LoadedModel
+from remuda.backend import Backend, LoadedModel
 from remuda.errors import BadRequest, LoadFailed, RemudaError
 from remuda.model import ModelEntry
 from remuda.wire.options import RULES
 
+from .conversations import generating
 from .fixtures import BackendFixtures, at_rest, processes, read
 
 __all__ = ["LifeTests"]
@@ -77,8 +78,8 @@ class LifeTests(BackendFixtures):
             with suppress(LoadFailed, BadRequest):
                 model = await backend.load(entry, structs.replace(self.wish(), options=options))
                 try:
-                    if isinstance(model, Generates):
-                        await read(model, self.job(most=2))
+                    if (writer := generating(model, entry)) is not None:
+                        await read(writer, self.job(most=2))
                 finally:
                     await model.close()
 
@@ -103,11 +104,12 @@ class LifeTests(BackendFixtures):
         assert not model.alive
         await model.close()
 
-    async def test_close_ends_what_is_written(self, own: LoadedModel) -> None:
+    async def test_close_ends_what_is_written(self, own: LoadedModel, entry: ModelEntry) -> None:
         """Whoever still reads is told, and so is whoever asks later."""
-        if not isinstance(own, Generates):
+        writer = generating(own, entry)
+        if writer is None:
             pytest.skip("this model generates nothing")
-        async with aclosing(own.generate(self.job(most=-1))) as events:
+        async with aclosing(writer.generate(self.job(most=-1))) as events:
             await anext(events)
             await own.close()
             with suppress(RemudaError):
@@ -115,7 +117,7 @@ class LifeTests(BackendFixtures):
                     async for _ in events:
                         pass
         with pytest.raises(RemudaError):
-            await read(own, self.job())
+            await read(writer, self.job())
 
     async def test_a_process_that_dies_is_told(self, backend: Backend, entry: ModelEntry) -> None:
         """`ended` returns, `alive` becomes false, and requests fail with an error of ours instead of waiting."""
@@ -130,9 +132,9 @@ class LifeTests(BackendFixtures):
             async with asyncio.timeout(_SECONDS):
                 await model.ended()
             assert not model.alive
-            if isinstance(model, Generates):
+            if (writer := generating(model, entry)) is not None:
                 with pytest.raises(RemudaError):
-                    await read(model, self.job())
+                    await read(writer, self.job())
         finally:
             await model.close()
         assert processes() <= before

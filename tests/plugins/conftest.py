@@ -1,0 +1,40 @@
+"""What hangs until its test is over, and plugins as strangers install them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What something hangs in; open at the end, so that no thread stays."""
+    made = threading.Event()
+    yield made
+    made.set()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> Iterator[Callable[..., object]]:
+    """`install(name, code)`: a module with that code, and the entry point that leads to it. It may `import` as `gate`
+    what it hangs in: `from strangers_gate import gate`."""
+    folder = tmp_path / "strangers"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setitem(sys.modules, "strangers_gate", type(sys)("strangers_gate"))
+    sys.modules["strangers_gate"].gate = gate  # type: ignore[attr-defined]
+    made: list[str] = []
+
+    def install(name: str, code: str) -> EntryPoint:
+        made.append(f"strangers_{name}")
+        (folder / f"strangers_{name}.py").write_text(code)
+        return EntryPoint(name=name, value=f"strangers_{name}", group="remuda")
+
+    yield install
+    for module in made:
+        sys.modules.pop(module, None)
