@@ -79,6 +79,16 @@ CAUGHT: Caught[Honest] = Caught()
 caught_by = CAUGHT.by
 
 
+@caught_by("test_loading_again_holds_no_more_memory")
+class KeepsItsWeights(Honest):
+    kept: ClassVar[list[bytes]] = []
+
+    @classmethod
+    async def load(cls, backend: ToyBackend, entry: ModelEntry, wish: LoadWish) -> Honest:
+        cls.kept.append(bytes([1]) * 24_000_000)
+        return await super().load(backend, entry, wish)
+
+
 @caught_by("test_texts_come_and_one_done_last")
 class IsDoneTwice(Honest):
     async def generate(self, job: GenerateJob) -> AsyncGenerator[Text | Done, None]:

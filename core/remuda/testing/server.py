@@ -51,7 +51,7 @@ class LiveServer:
         self._folder = Path(tempfile.gettempdir(), f"remuda-{secrets.token_hex(8)}")
         store = StoreConfig(path=str(self._folder)) if config.store == StoreConfig() else config.store
         self.config = msgspec.structs.replace(config, server=at, store=store)
-        self.app: App = create_app(self.config, plugins or Plugins(), pipeline)
+        self.app: App = create_app(self.config, plugins or Plugins(self.config), pipeline)
         self.url = ""
         self.socket: socket.socket | None = None
         """The one that listens, once started."""

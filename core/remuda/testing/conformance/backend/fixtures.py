@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ from remuda.wire.options import Options
 from ..skips import Skips
 from .conversations import Conversing, generating
 
-__all__ = ["BackendFixtures", "Reply", "at_rest", "processes", "read"]
+__all__ = ["BackendFixtures", "Reply", "at_rest", "memory", "processes", "read"]
 
 _REST_SECONDS = 30.0
 
@@ -156,3 +157,9 @@ async def at_rest(model: LoadedModel) -> None:
 def processes() -> set[int]:
     """Ids of this process's children and theirs. Those of others may end at any time."""
     return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def memory() -> int:
+    """Bytes that this process holds, once what nobody uses any more is gone."""
+    gc.collect()
+    return psutil.Process().memory_info().rss

@@ -20,11 +20,13 @@ from remuda.model import ModelEntry
 from remuda.wire.options import RULES
 
 from .conversations import generating
-from .fixtures import BackendFixtures, at_rest, processes, read
+from .fixtures import BackendFixtures, at_rest, memory, processes, read
 
 __all__ = ["LifeTests"]
 
 _SECONDS: Final = 20.0
+_NOISE: Final = 16 * 1024 * 1024
+"""Bytes by which a process may grow while nothing in it does."""
 _DAMAGES: Final[dict[str, Callable[[bytes], bytes | None]]] = {
     "missing": lambda data: None,
     "empty": lambda data: b"",
@@ -103,6 +105,24 @@ class LifeTests(BackendFixtures):
         assert processes() <= before
         assert not model.alive
         await model.close()
+
+    async def test_loading_again_holds_no_more_memory(self, backend: Backend, entry: ModelEntry) -> None:
+        """`close` gives memory back; of a model that lives in this process the process itself shows it."""
+
+        async def resident(*, while_loaded: bool) -> int:
+            model = await backend.load(entry, self.wish())
+            try:
+                if (writer := generating(model, entry)) is not None:
+                    await read(writer, self.job(most=2))
+                held = memory()
+            finally:
+                await model.close()
+            return held if while_loaded else memory()
+
+        before = await resident(while_loaded=False)
+        one = await resident(while_loaded=True) - before
+        grown = await resident(while_loaded=False) - before
+        assert grown <= max(one // 2, _NOISE), f"{grown} bytes are still held after loading twice more"
 
     async def test_close_ends_what_is_written(self, own: LoadedModel, entry: ModelEntry) -> None:
         """Whoever still reads is told, and so is whoever asks later."""
