@@ -38,5 +38,6 @@ def choose_backend(
             return backend
     known, extra = ", ".join(formats) or "none", "ctransformers" if model.format == GGML else "llamacpp"
     raise EngineError(
-        f"no backend takes {model.format!r} models (there are: {known}); add one, such as remuda[{extra}]"
+        f"no backend takes {model.format!r} models (there are: {known}); "
+        f"add one, such as remuda[{extra}], or see with `remuda plugins` whether one is broken"
     )

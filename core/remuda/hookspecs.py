@@ -392,7 +392,7 @@ class HookSpecs:
 
         - Called: once, before the server accepts.
         - Order: the plugin registered last is entered first, and left last.
-        - Runs: the hook in the plugin's thread, the manager on the event loop; for at most `plugins.start_timeout`
-          each, and 3 seconds to leave.
-        - Errors: told, and the server goes on without it.
+        - Runs: the hook in the plugin's thread, the manager in a task of its own on the event loop; for at most
+          `plugins.start_timeout` each, and 3 seconds to leave.
+        - Errors: told, and the server goes on without it; so when a task group that it holds open fails.
         """

@@ -41,10 +41,8 @@ class Registry(Generic[T]):
         """Raises `PluginError` if the name is taken, naming both plugins."""
         taken = self._offers.get(offer.name)
         if taken is not None:
-            raise PluginError(
-                f"{self._kind} {offer.name!r} is registered twice, by {taken.source!r} and by {offer.source!r}: "
-                "uninstall one of them or give one another name"
-            )
+            text = f"{self._kind} {offer.name!r} is registered twice, by {taken.source!r} and by {offer.source!r}"
+            raise PluginError(f"{text}\nFix: give it another name, or uninstall one of the two plugins")
         self._offers[offer.name] = offer
 
     def names(self) -> list[str]:

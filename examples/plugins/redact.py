@@ -53,8 +53,9 @@ class Rules:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._span = max([settings.span, *(len(word.split()) for word in settings.words)])
-        self._found = [re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE) for word in settings.words]
-        self._found += map(re.compile, settings.patterns)
+        # Words last: one of them replaced in an address would leave the rest of it to be read.
+        self._found = [re.compile(pattern) for pattern in settings.patterns]
+        self._found += [re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE) for word in settings.words]
 
     def clean(self, text: str) -> str:
         for pattern in self._found:

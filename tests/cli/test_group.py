@@ -82,6 +82,48 @@ def test_a_plugin_cannot_take_a_name(remuda: Remuda, plugins: Plugins) -> None:
     assert remuda("greet").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "said"),
+    [
+        ("text", "odd", "'odd' is added as a command, and is a str"),
+        (click.Command("odd"), 3, "3 is added as a command"),
+    ],
+)
+def test_what_is_no_command_is_told_and_the_help_goes_on(
+    remuda: Remuda, plugins: Plugins, command: object, name: object, said: str
+) -> None:
+    class Odd:
+        @framework.hookimpl
+        def remuda_register_commands(self, cli: click.Group) -> None:
+            cli.add_command(command, name)  # type: ignore[arg-type]
+
+    odd = plugins.add(Odd(), "odd")
+    plugins.add(Greeter(), "greeter")
+    assert "Say hello." in remuda("--help").stdout
+    assert odd.fault.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "import atexit; atexit.register(forever)",
+        "from concurrent.futures import ThreadPoolExecutor as T; T().submit(forever)",
+    ],
+)
+def test_what_a_plugin_leaves_running_does_not_keep_the_process(left: str) -> None:
+    program = (
+        "import sys, threading\n"
+        "import remuda.cli\n"
+        "remuda.cli._FAREWELL = 0.1\n"
+        "forever = threading.Event().wait\n"
+        f"{left}\n"
+        "sys.argv = ['remuda', 'nosuch']\n"
+        "remuda.cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, "No such command 'nosuch'" in done.stderr) == (2, True)
+
+
 def test_built_in_commands_do_not_load_plugins(nobody: str) -> None:
     def load() -> Plugins:
         raise AssertionError("loaded")

@@ -139,6 +139,7 @@ def test_a_name_that_cannot_be(remuda: Remuda, tmp_path: Path, name: str, meant:
         ("keep-alive", "filter", "there is a plugin 'keep_alive' already, of remuda"),
         ("json", "format", "a plugin offers the format 'json' already"),
         ("jinja", "template", "a plugin offers the template 'jinja' already"),
+        ("testing", "backend", "a class would be called TestingBackend, and pytest would take it for a test"),
         ("plugins", "filter", "remuda-plugins or remuda_plugins is installed here already"),
         ("serial", "engine", "a class would be called SerialEngine, as one of Remuda's own"),
     ],

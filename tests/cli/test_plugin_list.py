@@ -26,7 +26,7 @@ def _nobody(nobody: str) -> None:
 class Good:
     @framework.hookimpl
     def remuda_register_backends(self, register: RegisterFactory) -> None:
-        register("steam", "steam.engine:Steam")
+        register("steam", "remuda.testing.scripted:ScriptedBackend")
 
     @framework.hookimpl
     def remuda_register_models(self, register: RegisterModel) -> None:
@@ -55,6 +55,30 @@ def test_what_each_provides(remuda: Remuda, plugins: Plugins) -> None:
         "good    remuda-good 1.2    backend steam, model haiku:tiny",
         "bad     -                  BROKEN: see 'remuda plugins bad'",
     ]
+
+
+def test_a_backend_that_cannot_be_imported_is_broken(remuda: Remuda, plugins: Plugins) -> None:
+    class Lost:
+        @framework.hookimpl
+        def remuda_register_backends(self, register: RegisterFactory) -> None:
+            register("lost", "remuda.nowhere:Lost")
+
+    plugins.add(Lost(), "lost")
+    assert remuda("plugins").stdout.splitlines()[-1].rstrip().endswith("BROKEN: see 'remuda plugins lost'")
+    assert "No module named 'remuda.nowhere'" in remuda("plugins", "lost").stdout
+
+
+def test_of_many_things_the_list_names_a_few_and_the_card_all(remuda: Remuda, plugins: Plugins) -> None:
+    class Zoo:
+        @framework.hookimpl
+        def remuda_register_models(self, register: RegisterModel) -> None:
+            for number in range(100):
+                register(f"m{number}", Path("m.gguf"))
+
+    plugins.add(Zoo(), "zoo")
+    told = remuda("plugins").stdout.splitlines()[-1].rstrip()
+    assert told.endswith("model m0:latest, model m1:latest, model m2:latest, model m3:latest, and 96 more")
+    assert "model m99:latest" in remuda("plugins", "zoo").stdout
 
 
 def test_one_plugin(remuda: Remuda, plugins: Plugins) -> None:

@@ -5,6 +5,8 @@ Not collected by itself: `test_broken.py` runs it, and counts what fails.
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import AsyncGenerator
 from typing import ClassVar
 
@@ -73,6 +75,25 @@ class SplitsCharacters(Parrot):
     async def converse(self, job: Job) -> AsyncGenerator[ConverseEvent, None]:
         async for event in super().converse(job):
             yield Text("\ud83e") if isinstance(event, Text) else event
+
+
+@caught_by("test_nothing_is_waited_for_on_the_event_loop")
+class Sleeps(Parrot):
+    async def converse(self, job: Job) -> AsyncGenerator[ConverseEvent, None]:
+        time.sleep(0.001)  # noqa: ASYNC251
+        async for event in super().converse(job):
+            yield event
+
+
+@caught_by("test_nothing_is_waited_for_on_the_event_loop")
+class Asks(Parrot):
+    async def converse(self, job: Job) -> AsyncGenerator[ConverseEvent, None]:
+        asking, asked = socket.socketpair()
+        with asking, asked:
+            asked.sendall(b"x")
+            asking.recv(1)
+        async for event in super().converse(job):
+            yield event
 
 
 class BrokenTalkerTests(BackendFixtures):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
+import pytest
 from msgspec import structs
 
 from remuda import Receipt, hookimpl
@@ -25,6 +27,28 @@ class _Observer:
     @hookimpl
     def remuda_request_finished(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
+
+
+@pytest.mark.anyio
+async def test_at_the_end_those_who_are_behind_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    class Sleeper:
+        @hookimpl
+        def remuda_request_finished(self) -> None:
+            gate.wait()
+
+    monkeypatch.setattr("remuda.pipeline.account._FAREWELL", 0.05)
+    plugins = Plugins()
+    plugins.add(Sleeper(), "sleeper")
+    plugins.add(_Observer(), "observer")
+    plugins.request_finished(RECEIPT)
+    await Accounts(plugins).close()
+    gate.set()
+    [message] = caplog.messages
+    assert message.startswith("plugins that did not take all receipts within 0.05 s: sleeper. Fix: ")
 
 
 def test_an_account_ends_in_a_receipt_and_in_the_tally() -> None:

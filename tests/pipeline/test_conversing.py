@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conversing import Talking, texts
 
-from remuda import Done, Text, Thinking, ToolCall, ToolCalls
+from remuda import Converses, Done, Job, Text, Thinking, ToolCall, ToolCalls
 from remuda.backend import Backend, LoadedModel, LoadWish
 from remuda.config import Config
-from remuda.errors import BadRequest, EngineError, PluginError
-from remuda.hookspecs import RegisterFactory, hookimpl
+from remuda.errors import BadRequest, EngineError, LoadFailed, PluginError
+from remuda.hookspecs import RegisterFactory, RegisterModel, hookimpl
 from remuda.model import ModelEntry
 from remuda.plugins import load_plugins
 
@@ -21,6 +22,53 @@ from .asking import WEATHER, ask, chat, chat_stream, opened, stream
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_blocking")]
 
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0" + bytes(64)).decode()
+
+
+class Silent(LoadedModel):
+    """It has no capability."""
+
+    alive = True
+    context = 4
+
+    async def close(self) -> None: ...
+
+
+class Halfway(LoadedModel):
+    """Its author forgot `context`."""
+
+    alive = True
+
+    async def close(self) -> None: ...
+
+
+class Awaited(Silent, Converses):
+    """Its author forgot `yield`."""
+
+    async def converse(self, job: Job) -> Any:
+        return []
+
+
+class _Says:
+    """A plugin with a backend `says`, which loads `loaded` for its model `m`."""
+
+    def __init__(self, loaded: Any, *, converses: bool = True) -> None:
+        self._loaded, self._converses = loaded, converses
+
+    @hookimpl
+    def remuda_register_backends(self, register: RegisterFactory) -> None:
+        plugin = self
+
+        class Says(Backend):
+            converses = plugin._converses
+
+            async def load(self, model: ModelEntry, wish: LoadWish) -> Any:
+                return plugin._loaded
+
+        register("says", Says)
+
+    @hookimpl
+    def remuda_register_models(self, register: RegisterModel) -> None:
+        register("m", backend="says")
 
 
 def _plugins(*plugins: object) -> Any:
@@ -181,7 +229,13 @@ async def test_its_own_errors_reach_the_client() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "fault"), [(Text("end"), "ended an answer without `Done`"), ("text", "sent str: it may send Text")]
+    ("event", "fault"),
+    [
+        (Text("end"), "ended an answer without `Done`"),
+        ("text", "sent str: it may send Text"),
+        (Text(cast(Any, 2)), "sent a Text that holds int: it may hold str"),
+        (Thinking(cast(Any, None)), "sent a Thinking that holds NoneType: it may hold str"),
+    ],
 )
 async def test_a_broken_promise_is_told(event: Any, fault: str) -> None:
     async with opened(Config(), _plugins(Talking(event, done=False))) as pipeline:
@@ -189,28 +243,40 @@ async def test_a_broken_promise_is_told(event: Any, fault: str) -> None:
             await chat(pipeline, "hi")
 
 
+async def test_what_only_the_log_may_tell_names_the_model(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(Config(), _plugins(Talking(Text("a"), ZeroDivisionError("of a secret")))) as pipeline:
+        with pytest.raises(EngineError, match="of model 'm:latest' raised ZeroDivisionError; the server's"):
+            await chat(pipeline, "hi")
+    assert "of a secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("loaded", "fault"),
+    [
+        (None, "the backend 'says' loaded NoneType and no remuda.LoadedModel: its `load` must return one"),
+        (Halfway(), "the backend 'says' loaded a model whose `context` is None: set it, in tokens"),
+    ],
+)
+async def test_what_is_no_loaded_model_is_told(loaded: Any, fault: str) -> None:
+    async with opened(Config(), _plugins(_Says(loaded))) as pipeline:
+        with pytest.raises(LoadFailed) as failed:
+            await asyncio.wait_for(chat(pipeline, "hi"), 10)
+    assert str(failed.value) == fault
+
+
+async def test_an_answer_that_is_awaited_is_told() -> None:
+    async with opened(Config(), _plugins(_Says(Awaited()))) as pipeline:
+        with pytest.raises(PluginError, match="`converse` of the model 'm:latest' returned a coroutine: it must be"):
+            await chat(pipeline, "hi")
+
+
+async def test_a_backend_that_does_not_say_what_its_models_take_is_told() -> None:
+    async with opened(Config(), _plugins(_Says(Awaited(), converses=False))) as pipeline:
+        with pytest.raises(PluginError, match="its backend must say `converses = True`"):
+            await ask(pipeline, prompt="hi")
+
+
 async def test_a_model_that_takes_none_after_all_is_told() -> None:
-    class Silent(LoadedModel):
-        alive = True
-        context = 4
-
-        async def close(self) -> None: ...
-
-    class Says(Backend):
-        converses = True
-
-        async def load(self, model: ModelEntry, wish: LoadWish) -> LoadedModel:
-            return Silent()
-
-    class Plugin:
-        @hookimpl
-        def remuda_register_backends(self, register: RegisterFactory) -> None:
-            register("says", Says)
-
-        @hookimpl
-        def remuda_register_models(self, register: Any) -> None:
-            register("m", backend="says")
-
-    async with opened(Config(), _plugins(Plugin())) as pipeline:
+    async with opened(Config(), _plugins(_Says(Silent()))) as pipeline:
         with pytest.raises(BadRequest, match='"m" does not support chat'):
             await chat(pipeline, "hi")

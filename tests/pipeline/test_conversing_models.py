@@ -17,7 +17,7 @@ from remuda.model import Catalog, parse_name
 from remuda.model.entry import NO_WEIGHTS
 from remuda.plugins import load_plugins
 from remuda.testing import LiveServer
-from remuda.wire import CopyRequest, CreateRequest, EmbedRequest, ShowRequest
+from remuda.wire import CopyRequest, CreateRequest, EmbedRequest, ShowRequest, TransferRequest
 
 from .asking import ask, chat, opened
 
@@ -88,6 +88,8 @@ async def test_nothing_can_be_made_from_them() -> None:
             await pipeline.library.copy(CopyRequest(source="m", destination="copy"))
         with pytest.raises(BadRequest, match="'m:latest' has no weights here"):
             await pipeline.library.create(CreateRequest(model="new", base="m", system="be brief", stream=False))
+        with pytest.raises(BadRequest, match=r"'m:latest' is offered .* cannot be pushed: its weights are not here"):
+            await pipeline.library.push(TransferRequest(model="m", stream=False))
 
 
 def test_over_http_an_answer_streams() -> None:

@@ -9,6 +9,7 @@ from remuda.dispatch import choose_backend
 from remuda.errors import EngineError
 from remuda.model import ModelEntry, parse_name
 from remuda.pipeline import Pipeline
+from remuda.pipeline.loading import Loading
 from remuda.plugins import Plugins
 
 FORMATS = {"one": frozenset({"gguf"}), "two": frozenset({"gguf", "ggml"})}
@@ -39,6 +40,15 @@ def test_nothing_takes_it() -> None:
         choose_backend(_entry(format="onnx"), [], lambda _: None, FORMATS)
     with pytest.raises(EngineError, match=r"'ggml'.*remuda\[ctransformers\]"):
         choose_backend(_entry(format="ggml"), [], lambda _: None, {})
+
+
+def test_a_backend_that_is_not_there_is_no_fault_of_the_client(plugins: Plugins, tmp_path: Path) -> None:
+    config = Config(store=StoreConfig(path=str(tmp_path)))
+    loading = Loading(config, plugins, Pipeline(config, plugins).catalog)
+    with pytest.raises(
+        EngineError, match=r"there is no backend 'nope', which a route, .* wants; there are: .*scripted"
+    ):
+        loading.backend("nope")
 
 
 def test_a_route_to_a_backend_that_is_not_there_is_told_at_the_start(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
+from remuda.plugins import Gauge
 
 
 @pytest.fixture
@@ -17,6 +20,23 @@ def gate() -> Iterator[threading.Event]:
     made = threading.Event()
     yield made
     made.set()
+
+
+class Clock:
+    """For all breakers of a test: moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("remuda.plugins.manager.Gauge", partial(Gauge, clock=made))
+    return made
 
 
 @pytest.fixture

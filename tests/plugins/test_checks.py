@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,28 @@ def _bare(register: Any) -> None:
     pass
 
 
+def test_a_hook_of_another_version_may_be_optional() -> None:
+    class Plugin:
+        @hookimpl(optionalhook=True)
+        def remuda_of_the_future(self, anything: Any) -> None: ...
+
+        @hookimpl
+        def remuda_keep_alive(self) -> float:
+            return 1.0
+
+    info = Plugins().add(Plugin(), "modern")
+    assert (info.fault, info.hooks) == ("", ["remuda_keep_alive"])
+
+
+def test_one_that_cannot_even_be_looked_at_is_told() -> None:
+    class Opaque:
+        def __dir__(self) -> list[str]:
+            raise ValueError("no")
+
+    info = Plugins().add(Opaque(), "opaque")
+    assert info.fault.endswith("ValueError: no\nFix: repair or uninstall the plugin")
+
+
 @pytest.mark.parametrize(
     ("hook", "function", "said", "fix"),
     [
@@ -47,6 +70,18 @@ def _bare(register: Any) -> None:
             hookimpl(lambda use: 1.0),
             "remuda_keep_alive takes an argument 'use' that the hook does not have",
             "take no others than: usage",
+        ),
+        (
+            "remuda_keep_alive",
+            hookimpl(lambda self, usage: 1.0),
+            "remuda_keep_alive takes an argument 'self' that the hook does not have",
+            "let the entry point name an object of the class, not the class",
+        ),
+        (
+            "remuda_keep_alive",
+            partial(lambda usage: 1.0),
+            "remuda_keep_alive is a partial and no function",
+            "plain `def`",
         ),
         ("remuda_keep_alive", hookimpl(wrapper=True)(lambda: None), "is a hook wrapper", "leave out `wrapper=True`"),
     ],

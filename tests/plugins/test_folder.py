@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from remuda.config import Config, ModelConfig, PluginsConfig
 from remuda.plugins import Plugins, load_plugins
 from remuda.testing import LiveServer, Script, write_script
+from remuda.wire import PluginsResponse, encode
 
 Write = Callable[..., Plugins]
 
@@ -46,6 +48,7 @@ def test_each_file_is_a_plugin_named_after_it(folder: Path) -> None:
     (folder / "aardvark.py").write_text(_registers("a"))
     (folder / "_stripes.py").write_text("")
     (folder / "notes.txt").write_text("")
+    (folder / ".#zebra.py").symlink_to("nowhere")  # as some editors leave it
     plugins = _load(folder)
     assert [(info.name, info.file, info.provides, info.fault) for info in plugins.describe()] == [
         ("aardvark", "aardvark.py", ["parser a"], ""),
@@ -78,6 +81,17 @@ def test_a_file_that_cannot_be_loaded_is_told_and_the_others_are(folder: Path, f
     assert "Fix: " in bad.fault.splitlines()[-1]
     assert good.provides == ["parser z"]
     assert sys.modules["json"].__name__ == "json"
+
+
+def test_a_file_whose_name_is_no_text_is_told_and_can_be_told_of(folder: Path) -> None:
+    try:
+        Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.py")).write_text("")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    plugins = _load(folder)
+    [info] = plugins.describe()
+    assert (info.name, info.file) == ("bad?", "bad?.py")
+    assert b'"name":"bad?"' in encode(PluginsResponse(plugins.states()))
 
 
 def test_a_file_named_like_another_plugin(folder: Path) -> None:

@@ -6,13 +6,7 @@ import pytest
 
 from remuda.plugins import Gauge
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from .conftest import Clock
 
 
 @pytest.fixture

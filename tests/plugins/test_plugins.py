@@ -13,6 +13,7 @@ import pytest
 from remuda import Asking, hookimpl
 from remuda.errors import BadRequest, PluginError
 from remuda.plugins import Plugins, load_plugins
+from remuda.plugins.record import brief
 from remuda.registry import Offer, Registry
 
 
@@ -118,6 +119,47 @@ def test_a_model_s_type_must_be_known(tmp_path: Path) -> None:
     plugin = plugins.add(SimpleNamespace(remuda_register_models=hookimpl(register_one)), "a")
     assert "model 'old:1': model_type is 'bert'; it must be one of dolly-v2, falcon" in plugin.fault
     assert (plugin.provides, plugins.models) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        (3, {}, "a model is registered as 3"),
+        ("no//name", {}, "invalid model name: 'no//name'"),
+        ("m", {"capabilities": "tools"}, "model 'm': Expected `array`, got `str` - at `$.capabilities`"),
+        ("m", {"capabilities": [1]}, "model 'm': Expected `str`, got `int` - at `$.capabilities[0]`"),
+        ("m", {"context_length": "4096"}, "model 'm': Expected `int`, got `str` - at `$.context_length`"),
+        ("m", {"context_length": -1}, "model 'm': Expected `int` >= 0 - at `$.context_length`"),
+        ("m", {"format": None}, "model 'm': Expected `str`, got `null` - at `$.format`"),
+        ("m", {"template": 3}, "model 'm': Expected `str | null`, got `int` - at `$.template`"),
+        ("m", {"model_type": 3}, "model 'm': Expected `str | null`, got `int` - at `$.model_type`"),
+    ],
+)
+def test_what_is_told_of_a_model_must_have_the_right_type(name: Any, fields: Any, message: str) -> None:
+    plugins = Plugins()
+    register_one = hookimpl(lambda register: register(name, **fields))
+    plugin = plugins.add(SimpleNamespace(remuda_register_models=register_one), "a")
+    first, fix = plugin.fault.splitlines()
+    assert (first, fix.partition(" ")[0], plugins.models) == (message, "Fix:", {})
+
+
+def test_what_a_model_can_do_may_be_any_sequence() -> None:
+    plugins = Plugins()
+    register_one = hookimpl(lambda register: register("m", capabilities=["completion", "tools"]))
+    assert plugins.add(SimpleNamespace(remuda_register_models=register_one), "a").fault == ""
+    assert plugins.models["registry.ollama.ai/library/m:latest"].capabilities == ("completion", "tools")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ValueError: bad \udcff name\nFix: rename it", "ValueError: bad ? name; Fix: rename it"),
+        ("  | ValueError: inside\n  +-----\nFix: repair", "ValueError: inside; Fix: repair"),
+        ("a\n---\n", "a"),
+    ],
+)
+def test_a_fault_in_one_line(text: str, said: str) -> None:
+    assert brief(text) == said
 
 
 def test_a_registry_makes_things_once_and_says_what_it_knows() -> None:

@@ -12,7 +12,7 @@ import pytest
 from msgspec import Meta, Struct, field
 
 from remuda import hookimpl
-from remuda.config import Config, PluginsConfig, load_settings
+from remuda.config import Config, PluginsConfig, load_settings, to_toml
 from remuda.errors import ConfigError
 from remuda.plugins import Plugins, load_plugins
 
@@ -25,6 +25,7 @@ class Redact(Struct, frozen=True):
     words: list[str] = field(default_factory=list[str])
     mark: str = "..."
     limits: Limits = field(default_factory=Limits)
+    spare: Limits | None = None
 
     def __post_init__(self) -> None:
         if self.mark in self.words:
@@ -42,6 +43,7 @@ class _Reading:
 
 
 Load = Callable[[str], Plugins]
+SPARE = "plugins.settings.redact.spare"
 
 
 @pytest.fixture
@@ -78,9 +80,11 @@ def test_without_a_table_there_are_the_defaults(load: Load, reading: _Reading) -
     ("text", "message"),
     [
         ("wrods = []", "plugins.settings.redact.wrods is not a setting: is plugins.settings.redact.words meant?"),
-        ("zzz = 1", "plugins.settings.redact.zzz is not a setting: there are words, mark, limits"),
+        ("zzz = 1", "plugins.settings.redact.zzz is not a setting: there are words, mark, limits, spare"),
         ("words = 3", "plugins.settings.redact.words must be a list"),
         ("words = ['a', 3]", "plugins.settings.redact.words[1]: Expected `str`, got `int`"),
+        ("spare = { msot = 1 }", f"{SPARE}.msot is not a setting: is {SPARE}.most meant?"),
+        ("spare = 3", "plugins.settings.redact.spare: Expected `object | null`, got `int`"),
         ("limits = { most = 0 }", "plugins.settings.redact.limits.most: Expected `int` >= 1"),
         ("words = ['...']", "plugins.settings.redact: mark is one of the words"),
     ],
@@ -98,6 +102,7 @@ def test_a_wrong_table_is_an_error_that_names_key_and_file(load: Load, tmp_path:
         ("[plugins.settings.redcat]\na = 1", "plugins.settings.redcat: no plugin is named 'redcat': is redact meant?"),
         ("[plugins]\nenable = ['redcat']", "plugins.enable[0]: no plugin is named 'redcat': is redact meant?"),
         ("[plugins]\ndisable = ['p*', 'z']", "plugins.disable[1]: no plugin is named 'z': there are plain, redact"),
+        ("[plugins]\norder = ['pl*']", "plugins.order[0]: no plugin is named 'pl*': there are plain, redact"),
         ("[plugins]\norder = ['plian']", "plugins.order[0]: no plugin is named 'plian': is plain meant?"),
         ("[plugins]\ndir = '/none'", "plugins.dir: there is no folder '/none'"),
         ("[plugins]\nfolder = 'x'", "plugins.folder is not a setting"),
@@ -175,3 +180,24 @@ def test_what_may_be_a_secret_is_not_shown(tmp_path: Path) -> None:
         "plugins.settings.p.most": 1,
         "plugins.settings.p.tokens": "(not shown)",
     }
+
+
+def test_nor_is_one_deeper_inside_or_in_a_backends_table(tmp_path: Path) -> None:
+    path = tmp_path / "remuda.toml"
+    path.write_text(
+        "[plugins.settings.p]\nauth = 's'\nauthor = 'me'\nsub = { key = 's', deep = { password = 's', most = 1 } }\n"
+        "[[plugins.settings.p.all]]\nsecret = 's'\nurl = 'u'\n"
+        "[backends.llm]\napi_key = 's'\nthreads = 2\n[backends.llm.cloud]\ntoken = 's'\n"
+    )
+    settings = load_settings(path, {})
+    hidden = "(not shown)"
+    assert settings.values(changed=True) == {
+        "backends.llm.api_key": hidden,
+        "backends.llm.threads": 2,
+        "backends.llm.cloud": {"token": hidden},
+        "plugins.settings.p.auth": hidden,
+        "plugins.settings.p.author": "me",
+        "plugins.settings.p.sub": {"key": hidden, "deep": {"password": hidden, "most": 1}},
+        "plugins.settings.p.all": [{"secret": hidden, "url": "u"}],
+    }
+    assert '"s"' not in to_toml(settings)

@@ -20,7 +20,7 @@ def test_it_gives_what_is_returned_and_raised_from_one_thread_in_the_callers_con
     assert worker.call(current.get, 10) == "mine"
     with pytest.raises(ZeroDivisionError):
         worker.call(lambda: 1 / 0, 10)
-    with pytest.raises(SystemExit):
+    with pytest.raises(RuntimeError, match="it raised SystemExit: 3"):
         worker.call(lambda: exec("raise SystemExit(3)"), 10)
     assert worker.call(lambda: 7, 10) == 7
 

@@ -88,6 +88,7 @@ def named(name: str, *routes: tuple[str, str]) -> Any:
     [
         ([("GET", "/api/tags")], "GET /api/tags"),
         ([("POST", "/api/chat")], "POST /api/chat"),
+        ([("POST", "/api/blobs/<any>")], "POST /api/blobs/<>"),
         ([("GET", "/free"), ("GET", "/mine")], "GET /mine"),
     ],
 )
@@ -172,6 +173,28 @@ def test_lifespans_are_entered_and_left_whatever_others_do(make_rig: Any) -> Non
     assert faults["a"] == ""
     assert "cannot enter" in faults["b"]
     assert "cannot leave" in faults["c"]
+
+
+def test_a_lifespan_that_hangs_at_the_end_keeps_nobody(make_rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Plugin:
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+
+        @hookimpl
+        @asynccontextmanager
+        async def remuda_lifespan(self) -> AsyncGenerator[None, None]:
+            yield
+            await asyncio.sleep(self.seconds)
+            seen.append("left")
+
+    monkeypatch.setattr("remuda.server.lifespans._LEAVING", 0.1)
+    plugins = Plugins()
+    quick, slow = plugins.add(Plugin(0.0), "quick"), plugins.add(Plugin(60.0), "slow")
+    make_rig(plugins).server.stop()
+    assert (seen, quick.fault) == (["left"], "")
+    assert slow.fault.startswith("its remuda_lifespan took more than 0.1 s to leave\nFix: ")
 
 
 def test_models_are_unloaded_before_lifespans_are_left(make_rig: Any) -> None:

@@ -31,7 +31,8 @@ here too.
 def config_command(file: Path | None, changed: bool, as_json: bool, check: bool) -> None:
     """Show the settings that a server started here would have, and where each comes from.
 
-    What is printed is a configuration file itself; headers for upstreams, which may hold keys, are not shown.
+    What is printed is a configuration file itself. Headers for upstreams, and settings of plugins that sound like keys,
+    tokens or passwords, are not shown.
 
     \b
       remuda config

@@ -73,8 +73,14 @@ class RemudaCli(click.Group):
         self._complete = False
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Raises `PluginError` if the name is taken: no plugin replaces another's command by accident."""
-        proper = name or cmd.name or ""
+        """Raises `PluginError` if the name is taken: no plugin replaces another's command by accident.
+
+        And for what is no command: it would break the help of all others.
+        """
+        proper = name or getattr(cmd, "name", "") or ""
+        if not isinstance(cmd, click.Command) or not isinstance(proper, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            text = f"{proper!r} is added as a command, and is a {type(cmd).__name__}"
+            raise PluginError(f"{text}\nFix: give add_command a click.Command, and a text as its name")
         if proper in self.commands or proper in _ALIASES:
             raise PluginError(f"the command {proper!r} exists already\nFix: give the plugin's command another name")
         super().add_command(cmd, name)

@@ -23,6 +23,8 @@ __all__ = ["plugins_command"]
 
 _PATIENCE: Final = 1.0
 """Seconds that a server may take: it is asked only for what is shown beside."""
+_MOST: Final = 4
+"""Things that the list names of a plugin, which may have a hundred models; its card names all."""
 
 
 @click.command("plugins")
@@ -55,6 +57,7 @@ def plugins_command(ctx: click.Context, name: str, file: Path | None, plugins_di
     root = ctx.find_root().command
     if isinstance(root, click.Group):
         root.list_commands(ctx)  # asks the plugins for their commands: a fault there belongs into the list
+    plugins.backend_formats()  # imports their backends, likewise
     found = {plugin.name: plugin for plugin in plugins.describe()}
     if name and name not in found:
         raise click.ClickException(f"no plugin is named {name!r}; there are: {', '.join(found) or 'none'}")
@@ -90,7 +93,10 @@ def _list(plugins: list[Plugin], running: dict[str, PluginState]) -> str:
 
 
 def _row(plugin: Plugin) -> tuple[str, str, str]:
-    provides = ", ".join(plugin.provides or plugin.hooks) or "nothing"
+    provided = plugin.provides or plugin.hooks
+    provides = ", ".join(provided[:_MOST]) or "nothing"
+    if len(provided) > _MOST:
+        provides = f"{provides}, and {len(provided) - _MOST} more"
     if plugin.fault:
         provides = f"BROKEN: see 'remuda plugins {plugin.name}'"
     elif plugin.disabled:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Struct, structs
@@ -30,6 +31,7 @@ def decode_table(table: Mapping[str, Any], kind: type[T], key: Key) -> T:
 
 
 def _value(value: Any, kind: Any, key: Key) -> Any:
+    kind = _alone(value, kind)
     if is_struct(kind):
         return _struct(value, kind, key)
     origin, of = get_origin(kind), get_args(kind)
@@ -44,6 +46,12 @@ def _value(value: Any, kind: Any, key: Key) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{dotted(key)}: {error}") from None
+
+
+def _alone(value: Any, kind: Any) -> Any:
+    """The Struct of `Struct | None` for a table: nothing else there takes one, and its keys are to be told by name."""
+    found = [each for each in get_args(kind) if is_struct(each)] if get_origin(kind) in {Union, UnionType} else []
+    return found[0] if len(found) == 1 and isinstance(value, dict) else kind
 
 
 def _struct(value: Any, kind: type[T], key: Key) -> T:

@@ -31,8 +31,8 @@ Key: TypeAlias = tuple[str | int, ...]
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BY_NAME: Final = {"models", "aliases"}
 """Tables whose keys are names of models, which are quoted whatever they look like."""
-_SECRET: Final = re.compile(r"key|token|secret|credential|passw|passphrase", re.IGNORECASE)
-"""In the names of settings that only a plugin knows: what they hold may be one."""
+_SECRET: Final = re.compile(r"key|token|secret|credential|passw|passphrase|auth(?!or)|cookie", re.IGNORECASE)
+"""In the names of settings that only a plugin, or a backend, knows: what they hold may be one."""
 HIDDEN: Final = "(not shown)"
 """Stands for a value that may be a secret."""
 T = TypeVar("T")
@@ -95,11 +95,24 @@ def leaves(value: Any, kind: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
 
 
 def showable(key: Key, value: Any) -> Any:
-    """`value`, or what stands for it where it may be a secret."""
-    secret = len(key) > 3 and key[0] == "upstreams" and key[2] == "headers"
+    """`value`, with what stands for it where it, or something in it, may be a secret."""
+    if len(key) > 3 and key[0] == "upstreams" and key[2] == "headers":
+        return HIDDEN
     if key[:2] == ("plugins", "settings"):
-        secret = any(isinstance(part, str) and _SECRET.search(part) for part in key[3:])
-    return HIDDEN if secret else value
+        return _without_secrets(key[3:], value)
+    return _without_secrets(key[2:], value) if key[:1] == ("backends",) else value
+
+
+def _without_secrets(names: Key, value: Any) -> Any:
+    """`value`, which stands under these names in a table that only a plugin knows."""
+    if any(isinstance(name, str) and _SECRET.search(name) for name in names):
+        return HIDDEN
+    if isinstance(value, dict):
+        table = cast(dict[str, Any], value)
+        return {name: _without_secrets((name,), each) for name, each in table.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets((), each) for each in cast(list[Any], value)]
+    return value
 
 
 def has(raw: Any, key: Key) -> bool:

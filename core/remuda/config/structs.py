@@ -280,7 +280,7 @@ class PluginsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Faults in a row after which such a hook or filter is left alone."""
     cooldown: float = 60.0
     """For how long; after that it is tried once."""
-    start_timeout: float = 20.0
+    start_timeout: float = 10.0
     """How long it may take to import a plugin, and each hook that is called once."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """`[plugins.settings.NAME]`: a table that the plugin of that name reads."""

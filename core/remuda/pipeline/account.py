@@ -88,5 +88,6 @@ class Accounts:
 
     async def close(self) -> None:
         """Returns once the plugins have all receipts, or do not take them."""
-        if not await anyio.to_thread.run_sync(self._plugins.settle, _FAREWELL):
-            _log.warning("plugins did not take all receipts within %g s: the rest is lost", _FAREWELL)
+        if behind := await anyio.to_thread.run_sync(self._plugins.behind, _FAREWELL):
+            text = "plugins that did not take all receipts within %g s: %s. Fix: do slow work elsewhere"
+            _log.warning(text, _FAREWELL, ", ".join(behind))

@@ -5,15 +5,17 @@ Who does what is said in `remuda.converse`.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from typing import cast
 
 from msgspec import structs
 
 from ..backend import Done, LoadedModel
 from ..converse import Converses
-from ..errors import BadRequest, PluginError
+from ..errors import BadRequest, EngineError, PluginError, RemudaError
 from ..job import Event, Job, ToolCalls
 from ..model import ModelFacts
 from ..output import Text, Thinking
@@ -21,6 +23,8 @@ from ..runner.text import TextGate
 from .templates import check_abilities
 
 __all__ = ["check_conversation", "conversed"]
+
+_log = logging.getLogger("remuda.pipeline")
 
 
 def check_conversation(job: Job, facts: ModelFacts) -> None:
@@ -40,18 +44,38 @@ def check_conversation(job: Job, facts: ModelFacts) -> None:
 async def conversed(model: LoadedModel, job: Job) -> AsyncGenerator[Event | Done, None]:
     """The events of an answer, `Done` last. Closing it stops the work behind it.
 
-    Raises `PluginError` where the model breaks its promise, and what it raises itself.
+    Raises `PluginError` where the model breaks its promise, `EngineError` for what only the log may tell, and what it
+    raises of Remuda's own.
     """
     if not isinstance(model, Converses):
         raise BadRequest(f'"{job.name}" does not support {job.endpoint.rpartition("/")[2]}')
     answer = _Answer(job)
-    async with aclosing(model.converse(job)) as events:
-        async for event in events:
-            for each in answer.take(event):
-                yield each
-            if answer.over:
-                return
+    try:
+        async with aclosing(_begun(model, job)) as events:
+            async for event in events:
+                for each in answer.take(event):
+                    yield each
+                if answer.over:
+                    return
+    except RemudaError:
+        raise
+    except Exception as error:
+        _log.exception("the backend of model '%s' failed", job.entry.name)
+        told = f"the backend of model '{job.entry.name}' raised {type(error).__name__}"
+        raise EngineError(f"{told}; the server's log has the details") from error
     raise PluginError(f"the model '{job.entry.name}' ended an answer without `Done`: its backend must send one last")
+
+
+def _begun(model: Converses, job: Job) -> AsyncGenerator[object, None]:
+    events = cast(object, model.converse(job))
+    kind = type(events).__name__
+    if isinstance(events, AsyncGenerator):
+        return cast("AsyncGenerator[object, None]", events)
+    if isinstance(events, Coroutine):
+        events.close()  # nobody will await it, and Python would complain
+    raise PluginError(
+        f"`converse` of the model '{job.entry.name}' returned a {kind}: it must be an `async def` that has a `yield`"
+    )
 
 
 class _Answer:
@@ -73,10 +97,13 @@ class _Answer:
         """What goes out for an event of the model, which may be somebody's mistake."""
         self._first = self._first or time.perf_counter_ns()
         match event:
-            case Text():
+            case Text(text=str()):
                 return self._text(event)
-            case Thinking():
+            case Thinking(text=str()):
                 return self._thinking(event)
+            case Text() | Thinking():
+                kind, held = type(event).__name__, type(event.text).__name__
+                raise PluginError(f"the model '{self._name}' sent a {kind} that holds {held}: it may hold str")
             case ToolCalls():
                 return [*self._held(), event]
             case Done():

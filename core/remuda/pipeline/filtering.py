@@ -19,9 +19,11 @@ from typing import Any, Final, TypeAlias, get_args
 
 from msgspec import structs
 
+from ..backend import Done
 from ..hookspecs import Filter
 from ..job import Event, Finished, Job, Loaded, Rendered, ToolCalls
 from ..output import Text, Thinking, ToolCall
+from ..plugins import stray
 
 __all__ = ["FilterFault", "Passage", "Proceed", "separate"]
 
@@ -57,9 +59,7 @@ class Passage:
         """`budget` is the filter's own time between two events, in seconds."""
         self._filter, self._proceed, self._budget = filter, proceed, budget
         self._entry = job.entry
-        options, parameters = deepcopy(job.entry.options), deepcopy(job.entry.parameters)
-        entry = structs.replace(job.entry, options=options, parameters=parameters)
-        self._given = structs.replace(separate(job), entry=entry)
+        self._given = structs.replace(separate(job), entry=deepcopy(job.entry))
         self._scope: asyncio.Timeout | None = None
         self._since: int | None = None
         """When its own time began to run; None while it does not."""
@@ -69,6 +69,8 @@ class Passage:
         self._walked = self._ended = False
         """What lies behind came to its end; so did the answer there, with its last event."""
         self._late = False
+        self._over = False
+        """Nobody wants any more of what lies behind, whoever still walks over it."""
         self.behind: BaseException | None = None
         """What the work behind raised: no fault of the filter's that it passes on."""
         self.own_ns = 0
@@ -78,6 +80,9 @@ class Passage:
         self._resume()
         try:
             events: Any = self._filter.wrap(self._given, self._behind)
+        except BaseException as error:
+            self._blame(error)
+            raise
         finally:
             self._pause()
         if not hasattr(events, "__anext__") or not hasattr(events, "aclose"):
@@ -118,9 +123,19 @@ class Passage:
             if scope.expired():
                 raise self._too_long() from error
             raise
+        except BaseException as error:
+            self._blame(error)
+            raise
         if self._late or scope.expired():
             raise self._too_long()
         return event
+
+    def _blame(self, error: BaseException) -> None:
+        """Raises `FilterFault` for an error of the filter's own that is no `Exception`, which is nobody's to catch."""
+        if error is not self.behind and stray(error):
+            text = f"it raised {type(error).__name__}"
+            _log.error("a filter raised %s", type(error).__name__, exc_info=error)
+            raise FilterFault(f"{text}\nFix: raise a remuda.RemudaError to refuse a request") from error
 
     def _too_long(self) -> FilterFault:
         text = f"it took more than {self._budget:g} s between two events (plugins.budget)"
@@ -138,20 +153,21 @@ class Passage:
 
     async def _walk(self, job: Job) -> AsyncGenerator[Event, None]:
         async with aclosing(self._proceed(job)) as events:
-            while True:
+            while not self._over:
                 self._wait()
                 try:
                     event = await anext(events)
                 except StopAsyncIteration:
                     self._walked = True
                     return
-                except Exception as error:
+                except BaseException as error:
                     self.behind = error
                     raise
                 finally:
                     self._go_on()
                 self._ended = self._ended or isinstance(event, _LAST)
-                yield event
+                if not self._over:
+                    yield event
 
     def _wait(self) -> None:
         self._waits += 1
@@ -177,7 +193,9 @@ class Passage:
             self._since = None
 
     async def _close(self, events: AsyncGenerator[Any, None]) -> None:
-        """First what lies behind, which nothing keeps from ending; a filter that runs it in a task must end that."""
+        """First what lies behind, which nothing keeps from ending; where a task of the filter's waits for it, with the
+        next event."""
+        self._over = True
         await self._close_behind()
         try:
             async with asyncio.timeout(self._budget):
@@ -201,6 +219,9 @@ def _check(event: Any, ended: bool) -> None:
         raise FilterFault("it went on after the last event\nFix: end there")
     if isinstance(event, (Text, Thinking)):
         right = isinstance(event.text, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+    elif isinstance(event, Finished):
+        numbers = isinstance(event.total_ns, int) and isinstance(event.load_ns, int)  # pyright: ignore[reportUnnecessaryIsInstance]
+        right = numbers and isinstance(event.done, Done)  # pyright: ignore[reportUnnecessaryIsInstance]
     else:
         right = not isinstance(event, ToolCalls) or all(isinstance(call, ToolCall) for call in event.calls)  # pyright: ignore[reportUnnecessaryIsInstance]
     if not right:

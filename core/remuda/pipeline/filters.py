@@ -37,8 +37,7 @@ def filtered(plugins: Plugins, proceed: Proceed) -> Proceed:
         try:
             made = plugins.filters.get(offer.name)
         except Exception as error:
-            text = f"{error}\nFix: repair or uninstall the plugin"
-            plugins.fault(offer.source, text)
+            plugins.fault(offer.source, str(error))
             proceed = _refusing(str(error).partition("\n")[0])
         else:
             proceed = _Guard(plugins, offer, made, proceed).run

@@ -7,23 +7,28 @@ Dialects make a `Job` and read the events; no dialect has a flow of its own.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import chain
+from typing import Final
 
 import anyio.to_thread
 from msgspec import structs
 
 from ..backend import Done, GenerateJob, Generates, LoadedModel, LoadWish
 from ..config import Config
+from ..converse import Converses
 from ..dispatch import choose_backend
-from ..errors import BadRequest, Unavailable
+from ..errors import BadRequest, EngineError, PluginError, Unavailable
 from ..hookspecs import Asking
 from ..job import Client, Event, Finished, Job, Loaded, Rendered, Waiting
 from ..model import Catalog, ModelEntry, ModelFacts
 from ..model.entry import REMOTE
 from ..output import Text
-from ..plugins import Plugins
+from ..plugins import Plugins, stray
 from ..residency import Asked, Herd
 from ..residency.queue import Lane
 from ..wire import Options
@@ -41,6 +46,11 @@ from .stream import last
 from .templates import Chosen, capabilities
 
 __all__ = ["Flow"]
+
+_CLOSING: Final = 3.0
+"""Seconds that a backend, which has no model any more, may take to close: the end of the server waits for it."""
+
+_log = logging.getLogger("remuda.pipeline")
 
 
 class Flow:
@@ -62,7 +72,15 @@ class Flow:
             account.done = Done(reason="load")
             account.backend = self.backend_name(job.entry)
             async with aclosing(self._run(job)) as events:
-                async for event in events:
+                while True:
+                    try:
+                        event = await anext(events)
+                    except StopAsyncIteration:
+                        return
+                    except BaseException as error:
+                        if stray(error):
+                            raise _given_up(account.backend, error) from error
+                        raise
                     if isinstance(event, Finished):
                         account.done, account.load_ns = event.done, event.load_ns
                     yield event
@@ -136,10 +154,15 @@ class Flow:
 
     async def close(self) -> None:
         await self.herd.close()
-        for backend in self.plugins.backends.made():
-            await backend.close()
-        for helper in (*self.plugins.templates.made(), *self.plugins.formats.made()):
-            await helper.close()
+        made = self.plugins.backends.made(), self.plugins.templates.made(), self.plugins.formats.made()
+        for each in chain.from_iterable(made):
+            try:
+                async with asyncio.timeout(_CLOSING):
+                    await each.close()
+            except BaseException as error:  # the others want to be closed all the same
+                if not isinstance(error, Exception) and not stray(error):
+                    raise
+                _log.exception("%s could not be closed", type(each).__name__)
 
     def elsewhere(self) -> Front:
         """The way to upstreams, for a model that was found there."""
@@ -231,7 +254,15 @@ class Flow:
         return self.asked(job.entry, job.options, facts, lane, asking, job.keep_alive)
 
 
+def _given_up(backend: str, error: BaseException) -> EngineError:
+    """For an error that is no `Exception`: left as it is, it would end the server and not only the request."""
+    _log.error("the backend %r raised %s", backend, type(error).__name__, exc_info=error)
+    return EngineError(f"the backend {backend!r} raised {type(error).__name__}; the server's log has the details")
+
+
 def _generating(model: LoadedModel, job: Job) -> Generates:
+    if isinstance(model, Converses) and not isinstance(model, Generates):
+        raise PluginError(f"the model '{job.entry.name}' takes conversations: its backend must say `converses = True`")
     if not isinstance(model, Generates):
         raise BadRequest(f'"{job.name}" does not support generate')
     return model

@@ -17,7 +17,7 @@ from msgspec import structs
 from ..errors import BadRequest, ModelNotFound, NotFound, RemudaError
 from ..model import Catalog, ModelEntry, ModelName, parse_name
 from ..model.catalog import CONFIGURED
-from ..model.entry import REMOTE
+from ..model.entry import NO_WEIGHTS, REMOTE
 from ..model.manifest import BadManifest
 from ..model.source import without_source
 from ..model.store import Store
@@ -249,7 +249,9 @@ def _refusal(taken: ModelEntry, deed: str) -> str:
     advice = {
         "deleted": "take it out of the configuration" if configured else "uninstall the plugin",
         "replaced": "choose another name",
-        "pushed": "copy it to a name of your own and push that",
+        "pushed": "its weights are not here"
+        if taken.weights == NO_WEIGHTS
+        else "copy it to a name of your own and push that",
     }
     return f"model '{taken.name}' is offered by {owner} and cannot be {deed}: {advice[deed]}"
 

@@ -12,9 +12,10 @@ import anyio.to_thread
 
 from ..backend import Backend, Estimate, LoadedModel, LoadWish, Measures
 from ..config import Config
+from ..errors import EngineError, LoadFailed
 from ..hookspecs import Usage
 from ..model import Catalog, ModelEntry
-from ..plugins import Plugins
+from ..plugins import Plugins, stray
 from ..residency import Effects, Limits, Room, Use
 from ..residency.memory import available_memory, fallback_estimate
 from ..runner import EngineBackend, on_load_progress
@@ -63,7 +64,11 @@ class Loading(Effects):
         held = await anyio.to_thread.run_sync(self._catalog.hold, entry)
         on_load_progress.set(progress)
         try:
-            return await made.load(entry, wish)
+            return _checked(await made.load(entry, wish), backend)
+        except BaseException as error:
+            if stray(error):
+                raise LoadFailed(f"the backend {backend!r} raised {type(error).__name__} while loading") from error
+            raise
         finally:
             if held is not None:
                 with anyio.CancelScope(shield=True):
@@ -94,6 +99,12 @@ class Loading(Effects):
         return default if use.asked is None else use.asked
 
     def backend(self, name: str) -> Backend:
+        known = self._plugins.backends.names()
+        if name not in known:
+            who = "a route, the model itself, or the hook remuda_select_backend of a plugin"
+            raise EngineError(
+                f"there is no backend {name!r}, which {who} wants; there are: {', '.join(known) or 'none'}"
+            )
         made = self._plugins.backends.get(name, self.config.backends.get(name, {}))
         self._configure(made)
         return made
@@ -117,3 +128,14 @@ class Loading(Effects):
         if isinstance(made, Measures):
             return await made.estimate(entry, wish)
         return await anyio.to_thread.run_sync(fallback_estimate, entry)
+
+
+def _checked(loaded: object, backend: str) -> LoadedModel:
+    """A loaded model whose attributes are there, too: no class can demand those. Raises `LoadFailed`."""
+    if not isinstance(loaded, LoadedModel):
+        kind = type(loaded).__name__
+        raise LoadFailed(f"the backend {backend!r} loaded {kind} and no remuda.LoadedModel: its `load` must return one")
+    context: object = getattr(loaded, "context", None)
+    if not isinstance(context, int) or context < 1:
+        raise LoadFailed(f"the backend {backend!r} loaded a model whose `context` is {context!r}: set it, in tokens")
+    return loaded

@@ -16,6 +16,7 @@ from ..hookspecs import TemplateTraits
 from ..job import Job, Message
 from ..model import ModelFacts
 from ..plugins import Plugins
+from .blame import answered
 from .templates import CHATML, Chosen, choose
 
 __all__ = ["Prompt", "Prompter", "add_tools_by_hand"]
@@ -111,8 +112,11 @@ class Prompter:
         return structs.replace(prompt, dropped=total - size)
 
     async def _inspected(self, engine: str, template: str) -> Chosen:
-        made = self._plugins.templates.get(engine)
-        traits = await made.inspect(template, timeout=self._config.limits.template_timeout)
+        known, timeout = self._plugins.templates, self._config.limits.template_timeout
+        made = known.get(engine)
+        traits = await answered(
+            known, engine, "inspect", TemplateTraits, lambda: made.inspect(template, timeout=timeout)
+        )
         return Chosen(engine, template, traits)
 
     async def _render(self, job: Job, facts: ModelFacts, chosen: Chosen | None, messages: list[Message]) -> Prompt:
@@ -130,8 +134,11 @@ class Prompter:
             variables |= {"prompt": job.messages[-1].content, "suffix": job.suffix}
         if job.think is not None:
             variables["think"] = job.think
-        engine = self._plugins.templates.get(chosen.engine)
-        text = await engine.render(chosen.template, variables, timeout=self._config.limits.template_timeout)
+        known, timeout = self._plugins.templates, self._config.limits.template_timeout
+        engine = known.get(chosen.engine)
+        text = await answered(
+            known, chosen.engine, "render", str, lambda: engine.render(chosen.template, variables, timeout=timeout)
+        )
         return Prompt(text, images)
 
 

@@ -16,6 +16,7 @@ from ..model import ModelFacts
 from ..output import Constraint, ParserKind, ParserView
 from ..plugins import Plugins
 from .answer import choose_kinds, tool_kind
+from .blame import answered
 from .prompt import Prompter, add_tools_by_hand
 from .templates import Chosen, capabilities, check_abilities, thinks_in_tags
 
@@ -130,5 +131,7 @@ async def _constraint(value: Any, plugins: Plugins, config: Config) -> Constrain
     if isinstance(value, dict):
         kind = cast(Mapping[str, Any], value).get("type")
         name = kind if isinstance(kind, str) and kind in plugins.formats.names() else "json_schema"
-    made = plugins.formats.get(name)
-    return await made.constraint(value, timeout=config.limits.format_timeout)
+    made, timeout = plugins.formats.get(name), config.limits.format_timeout
+    return await answered(
+        plugins.formats, name, "constraint", Constraint, lambda: made.constraint(value, timeout=timeout)
+    )

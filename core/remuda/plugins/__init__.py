@@ -15,5 +15,6 @@ from .gauge import Gauge
 from .load import ENTRY_POINT_GROUP, load_plugins
 from .manager import Plugins
 from .record import Plugin
+from .stray import stray
 
-__all__ = ["ENTRY_POINT_GROUP", "Gauge", "Plugin", "Plugins", "load_plugins"]
+__all__ = ["ENTRY_POINT_GROUP", "Gauge", "Plugin", "Plugins", "load_plugins", "stray"]

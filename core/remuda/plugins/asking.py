@@ -87,11 +87,11 @@ class Asker:
                 self._full.add(name)
                 self._tell.dropped(each.info, each.hook, MOST)
 
-    def settle(self, seconds: float) -> bool:
-        """Wait until all receipts are delivered, no longer than so long; whether they are. Blocking."""
+    def behind(self, seconds: float) -> list[str]:
+        """Wait until all receipts are delivered, no longer than so long; to which plugins they are not. Blocking."""
         end = time.monotonic() + seconds
-        marks = [observer.mark() for observer in self._observers.values()]
-        return all(mark.wait(max(0.0, end - time.monotonic())) for mark in marks)
+        marks = {name: observer.mark() for name, observer in self._observers.items()}
+        return [name for name, mark in marks.items() if not mark.wait(max(0.0, end - time.monotonic()))]
 
     def deliver(self, each: Hooked, receipt: Receipt) -> None:
         """In the observer's thread."""
@@ -100,7 +100,7 @@ class Asker:
         began = time.perf_counter_ns()
         try:
             discard(each.direct({"receipt": receipt}))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # the thread is the plugin's, and must go on
             self.failed(each, text_of(error), time.perf_counter_ns() - began)
             return
         took = time.perf_counter_ns() - began

@@ -24,7 +24,7 @@ ARGUMENTS: Final[dict[str, frozenset[str]]] = {
 
 def check(plugin: object) -> str:
     """What is wrong with the plugin's hooks; empty if nothing is."""
-    return "\n".join(text for name, function in _routines(plugin) if (text := _fault(name, function)))
+    return "\n".join(text for name, found in _callables(plugin) if (text := _fault(name, found)))
 
 
 def names_of(function: Callable[..., Any], hook: str) -> tuple[str, ...]:
@@ -34,17 +34,20 @@ def names_of(function: Callable[..., Any], hook: str) -> tuple[str, ...]:
     return tuple(each.name for each in parameters if each.kind in kinds and each.name in ARGUMENTS[hook])
 
 
-def _routines(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _callables(plugin: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Functions, and what else has the name of a hook."""
     for name in dir(plugin):
         try:
             found = getattr(plugin, name)
         except Exception:  # a property of theirs that has its own ideas
             continue
-        if inspect.isroutine(found):
+        if inspect.isroutine(found) or (name in ARGUMENTS and callable(found)):
             yield name, cast(Callable[..., Any], found)
 
 
 def _fault(name: str, function: Callable[..., Any]) -> str:
+    if not inspect.isroutine(function):
+        return f"{name} is a {type(function).__name__} and no function\nFix: write it as a plain `def`"
     options = cast("Mapping[str, Any] | None", getattr(function, _MARK, None))
     if options is None:
         if name not in ARGUMENTS:
@@ -79,5 +82,7 @@ def _signature(hook: str, function: Callable[..., Any]) -> str:
         named = each.kind is not inspect.Parameter.POSITIONAL_ONLY and each.name in wanted
         if not named and each.default is inspect.Parameter.empty:
             text = f"{hook} takes an argument {each.name!r} that the hook does not have"
+            if each.name == "self":
+                return f"{text}\nFix: let the entry point name an object of the class, not the class"
             return f"{text}\nFix: take no others than: {there}"
     return ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..errors import PluginError
+from msgspec import Meta, Struct, ValidationError, convert, structs
+
+from ..errors import BadRequest, PluginError
 from ..model.entry import NO_WEIGHTS, ModelEntry
 from ..model.ggml import KNOWN_TYPES, known_type
 from ..model.name import parse_name
@@ -14,6 +16,18 @@ from ..registry import Offer, Registry
 from .record import Plugin
 
 __all__ = ["Door", "factory_door", "model_door"]
+
+
+class _Told(Struct, kw_only=True):
+    """What a plugin tells of a model, which may have any type at all."""
+
+    format: str
+    model_type: str | None
+    backend: str | None
+    capabilities: tuple[str, ...]
+    context_length: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    template: str | None
+    template_engine: str | None
 
 
 class Door:
@@ -32,7 +46,7 @@ def factory_door(door: Door, info: Plugin, registry: Registry[Any], kind: str) -
 
     def register(name: str, factory: str | Callable[..., object], *, hint: str = "") -> None:
         door.check()
-        named = isinstance(name, str) and name  # pyright: ignore[reportUnnecessaryIsInstance]
+        named = isinstance(name, str) and name and name.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
         where = factory.partition(":") if isinstance(factory, str) else ("-", ":", "-")
         if not named or not all(where) or not (isinstance(factory, str) or callable(factory)):
             text = f"the {kind} {name!r} is registered with {factory!r}"
@@ -59,24 +73,32 @@ def model_door(door: Door, info: Plugin, models: dict[str, ModelEntry]) -> Calla
         template_engine: str | None = None,
     ) -> None:
         door.check()
-        parsed = parse_name(name)
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PluginError(f"a model is registered as {name!r}\nFix: register a name, such as 'steam:tiny'")
+        try:
+            parsed = parse_name(name)
+        except BadRequest as error:
+            raise PluginError(f"{error}: {name!r}\nFix: register a name, such as 'steam:tiny'") from None
         if parsed.key in models:
             text = f"model {name!r} is registered twice: {models[parsed.key].source!r} has it too"
             raise PluginError(f"{text}\nFix: give it another name, or uninstall one of the two plugins")
+        told = {
+            "format": format,
+            "model_type": model_type,
+            "backend": backend,
+            "capabilities": capabilities,
+            "context_length": context_length,
+            "template": template,
+            "template_engine": template_engine,
+        }
+        try:
+            right = structs.asdict(convert(told, _Told))
+        except ValidationError as error:
+            raise PluginError(f"model {name!r}: {error}\nFix: give each argument the type that it has") from None
         if model_type is not None and known_type(model_type) is None:
             raise PluginError(f"model {name!r}: model_type is {model_type!r}; it must be one of {KNOWN_TYPES}")
-        entry = ModelEntry(
-            name=parsed,
-            weights=NO_WEIGHTS if weights is None else Path(weights),
-            format=format,
-            model_type=model_type,
-            backend=backend,
-            capabilities=tuple(capabilities),
-            context_length=context_length,
-            template=template,
-            template_engine=template_engine,
-            source=info.name,
-        )
+        weights = NO_WEIGHTS if weights is None else Path(weights)
+        entry = ModelEntry(name=parsed, weights=weights, source=info.name, **right)
         models[parsed.key] = entry
         info.provides.append(f"model {parsed}")
 

@@ -1,4 +1,4 @@
-"""Plugins that are single files in one folder: each `*.py` whose name does not begin with `_`.
+"""Plugins that are single files in one folder: each `*.py` whose name begins with neither `_` nor a dot.
 
 A file is a module under the name of its stem, so that its own classes can be named: `"stem:Class"`. The folder is put
 at the very end of where Python looks for modules: it hides nothing that is installed.
@@ -33,7 +33,7 @@ def files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"plugins.dir: there is no folder {str(folder)!r}")
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".py" and not path.name.startswith("_"))
+        return sorted(path for path in folder.iterdir() if path.suffix == ".py" and path.name[0] not in "_.")
     except OSError as error:
         raise ConfigError(f"plugins.dir: the folder {str(folder)!r} cannot be read: {error.strerror}") from None
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from ..errors import RemudaError
 from .gauge import Gauge
 from .record import Plugin
 from .worker import Worker
 
-__all__ = ["HANDS_OVER", "Hooked", "discard", "text_of"]
-
-HANDS_OVER: Final = "hand over what there is by calling the argument"
-"""The fix for a hook that returns what it should have handed over."""
+__all__ = ["Hooked", "discard", "text_of"]
 
 
 class Hooked:

@@ -56,7 +56,9 @@ def load_plugins(
         except Exception as error:
             raise located(str(error), ("plugins", "dir"), sources) from None
         plugins.folder = folder
-        candidates += [_Found(path.stem, lambda path=path: load_file(path), file=path.name) for path in paths]
+        candidates += [
+            _Found(_shown(path.stem), lambda path=path: load_file(path), file=_shown(path.name)) for path in paths
+        ]
     candidates += [_Found(name, lambda plugin=plugin: plugin) for name, plugin in extra]
     names = [each.name for each in candidates]
     for key, name in _named(config.plugins):
@@ -72,8 +74,14 @@ def load_plugins(
 
 
 def _installed(point: EntryPoint) -> _Found:
-    distribution, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+    # Both are None for what an interrupted `pip uninstall` has left.
+    distribution, version = (point.dist.name or "", point.dist.version or "") if point.dist else ("", "")
     return _Found(point.name, point.load, distribution, version)
+
+
+def _shown(name: str) -> str:
+    """The name of a file as text, whatever bytes it is made of."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _rank(each: _Found, config: PluginsConfig) -> tuple[int, int]:
@@ -89,10 +97,10 @@ def _is_left_out(each: _Found, config: PluginsConfig) -> bool:
 
 
 def _named(config: PluginsConfig) -> Iterator[tuple[Key, str]]:
-    """The names in the settings that must be plugins; globs may match nothing."""
+    """The names in the settings that must be plugins; globs, which an order cannot be made of, may match nothing."""
     for field in ("enable", "disable", "order"):
         for number, name in enumerate(getattr(config, field)):
-            if not set(name) & set("*?["):
+            if field == "order" or not set(name) & set("*?["):
                 yield ("plugins", field, number), name
     for name in config.settings:
         yield ("plugins", "settings", name), name

@@ -165,7 +165,11 @@ class Plugins:
 
     def settle(self, seconds: float) -> bool:
         """Wait until observers have all receipts, no longer than so long; whether they have. Blocking."""
-        return self._ask.settle(seconds)
+        return not self.behind(seconds)
+
+    def behind(self, seconds: float) -> list[str]:
+        """As `settle`: the names of the plugins that have not."""
+        return self._ask.behind(seconds)
 
     def routes(self) -> list[tuple[str, Callable[[Any], object]]]:
         """`(plugin name, blueprint maker)` of every plugin. A maker that hangs raises `PluginError`."""
@@ -195,6 +199,7 @@ class Plugins:
             elif manager is not None:
                 text = f"remuda_lifespan returned {type(manager).__name__}"
                 fix = "Fix: return an async context manager, as @asynccontextmanager makes"
+                each.gauge.faults += 1
                 self._tell.fault(each.info, f"{text}\n{fix}", each.hook)
         return found
 
@@ -214,19 +219,23 @@ class Plugins:
             known = self._pm.get_name(plugin)
             self._tell.fault(info, f"it is the plugin {known!r} once more\nFix: take one of the two entry points away")
             return
-        fault = check(plugin)
+        try:
+            fault = self.at_start(info.name, lambda: check(plugin))
+        except Exception as error:
+            fault = text_of(error)
         if not fault:
             try:
                 self._pm.register(plugin, info.name)
                 self._pm.check_pending()
-            except (pluggy.PluginValidationError, ValueError) as error:
+            except Exception as error:
                 fault = f"{error}\nFix: implement only hooks listed in `remuda.hookspecs`, with their arguments"
         if fault:
             if self._pm.is_registered(plugin):
                 self._pm.unregister(plugin)
             self._tell.fault(info, fault)
             return
-        info.hooks = sorted(caller.name for caller in self._pm.get_hookcallers(plugin) or ())
+        found = self._pm.get_hookcallers(plugin) or ()
+        info.hooks = sorted(caller.name for caller in found if caller.name in ARGUMENTS)  # others are optional
         for hook in info.hooks:
             self._order(hook)
         self._configure(info)

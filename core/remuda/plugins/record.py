@@ -45,7 +45,8 @@ class Plugin(Struct, kw_only=True, eq=False):
 
 def brief(fault: str) -> str:
     """What went wrong and the fix, in one line, without traceback and paths."""
-    lines = [line.strip() for line in fault.splitlines() if line.strip()]
+    lines = [line.strip(" |") for line in fault.splitlines() if line.strip(" |+-")]  # the frame of exception groups
     fixes = [line for line in lines if line.startswith("Fix: ")]
     said = next((line for line in reversed(lines) if not line.startswith("Fix: ")), "")
-    return without_paths("; ".join([said, *fixes[-1:]]))
+    text = "; ".join([said, *fixes[-1:]])
+    return without_paths(text.encode("utf-8", "replace").decode())

@@ -2,6 +2,9 @@
 
 Python cannot end a thread. One that does not come back is left behind, and what its plugin is asked meanwhile is
 refused at once, for as long as that lasts. It is a daemon: it does not keep the process from ending.
+
+Nothing helps against what never lets go of the interpreter's lock, such as a regular expression that backtracks
+without end: only a process of its own would.
 """
 
 from __future__ import annotations
@@ -71,7 +74,8 @@ class Worker:
     def call(self, function: Callable[[], T], seconds: float) -> T:
         """`function()`, in the thread and in the caller's context.
 
-        Raises what it raises; `Late` when it takes longer than `seconds`, and `Busy` when it cannot even begin.
+        Raises what it raises, as a `RuntimeError` where that is no `Exception` (`sys.exit()`, the panic of an extension
+        module); `Late` when it takes longer than `seconds`, and `Busy` when it cannot even begin.
         """
         state = self._state
         if threading.current_thread() is state.thread:
@@ -90,8 +94,10 @@ class Worker:
                 if not task.over:  # it may have ended this very moment
                     state.late = True
                     raise Late from None
-        if task.error is not None:
+        if isinstance(task.error, Exception):
             raise task.error
+        if task.error is not None:
+            raise RuntimeError(f"it raised {type(task.error).__name__}: {task.error}") from task.error
         return cast(T, task.result)
 
 

@@ -281,7 +281,7 @@ class Herd:
             return
         except _ANYTHING as error:
             self._survive(f"{entry.name} could not be loaded", error)
-            self._load_failed(key, LoadFailed(f"{type(error).__name__} while loading"))
+            self._load_failed(key, LoadFailed(f"the backend {backend!r} raised {type(error).__name__} while loading"))
             return
         size = 0
         try:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import traceback
-from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config, is_loopback
 from ..plugins import Plugins
@@ -16,6 +12,7 @@ from .blobs import Blobs
 from .drain import Drain
 from .exchange import Receive, Send
 from .guard import Guard
+from .lifespans import Lifespans
 from .metrics import Replies
 from .relay import Relay
 from .shim import Shim, refuse_websocket
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 __all__ = ["App", "create_app"]
-
-_LEAVING: Final = 3.0
-"""Seconds that leaving one lifespan may take: the others wait, and the end of the server with them."""
 
 _log = logging.getLogger("remuda.server")
 
@@ -47,7 +41,7 @@ class App:
         relay = Relay(pipeline, self.drain, answers, quart)
         blobs = Blobs(pipeline, self.drain)
         self._shim = Shim(quart, answers, blobs, relay, config.server, self.guard, self.drain, replies)
-        self._lifespans: list[tuple[str, AbstractAsyncContextManager[None]]] = []
+        self._lifespans = Lifespans(plugins)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -60,34 +54,15 @@ class App:
     async def startup(self) -> None:
         """Start the pipeline, enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
         self.pipeline.start()
-        timeout = self.plugins.limits.start_timeout
-        for name, manager in await asyncio.to_thread(self.plugins.lifespans, self):
-            if await self._in_time(name, manager.__aenter__(), "to enter", timeout):
-                self._lifespans.append((name, manager))
+        await self._lifespans.enter(self)
 
     async def shutdown(self) -> None:
-        """Unload every model and leave the lifespans, last entered first. Call it in the task of `startup`."""
+        """Unload every model and leave the lifespans, last entered first."""
         try:
             await self.pipeline.close()
         except Exception:
             _log.exception("the models could not be unloaded")
-        while self._lifespans:
-            name, manager = self._lifespans.pop()
-            await self._in_time(name, manager.__aexit__(None, None, None), "to leave", _LEAVING)
-
-    async def _in_time(self, name: str, work: Awaitable[object], what: str, seconds: float) -> bool:
-        """Whether a plugin's lifespan did what it should; else its fault is told."""
-        scope = asyncio.timeout(seconds)
-        try:
-            async with scope:
-                await work
-        except Exception:
-            text = f"{traceback.format_exc().rstrip()}\nFix: repair its remuda_lifespan"
-            if scope.expired():
-                text = f"its remuda_lifespan took more than {seconds:g} s {what}\nFix: do slow work in a task"
-            self.plugins.fault(name, text)
-            return False
-        return True
+        await self._lifespans.leave()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..config import ServerConfig
 from ..errors import BadRequest, Draining, Forbidden, RemudaError, UpstreamLoop
+from ..plugins import stray
 from ..remote import HOPS_HEADER, MOST_HOPS, hops
 from .answers import Answers
 from .blobs import Blobs
@@ -124,7 +125,10 @@ class Shim:
                     await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             pass
-        except Exception as error:
+        except BaseException as raised:
+            if not isinstance(raised, Exception) and not stray(raised):
+                raise
+            error = raised if isinstance(raised, Exception) else _as_exception(raised)
             if exchange.gone:
                 _log.debug("after the client left: %r", error)
             elif exchange.status:
@@ -132,6 +136,13 @@ class Shim:
                 exchange.abort()
             else:
                 await exchange.refuse(error_reply(exchange.fault or error, exchange.request_id))
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """For one that would end the server and not only the request."""
+    made = RuntimeError(f"somebody's code raised {type(error).__name__}")
+    made.__cause__ = error
+    return made
 
 
 def _hops(scope: dict[str, Any]) -> int:

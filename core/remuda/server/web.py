@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
-from quart import Quart, Response, current_app, request
+from quart import Quart, Request, Response, current_app, request
+from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import RoutingException
 
 from ..errors import PluginError
-from ..plugins import Plugins
+from ..plugins import Plugins, stray
 from .blobs import BLOB_ROUTE
 from .drain import Drain
 from .exchange import current_exchange
@@ -27,13 +29,29 @@ if TYPE_CHECKING:
 __all__ = ["as_asgi", "make_quart"]
 
 
+_PLACEHOLDER: Final = re.compile("<[^<>]*>")
+_ROUND: Final = frozenset({f"POST {_PLACEHOLDER.sub('<>', BLOB_ROUTE)}"})
+"""Routes that the shim serves without this application."""
 _IMPLIED: Final = frozenset({"HEAD", "OPTIONS"})
 """Methods that a route has without asking for them."""
+
+
+class _Connection(ASGIHTTPConnection):
+    """Runs a handler, its reply included, in a task: what is no `Exception` must not leave that, or the server ends."""
+
+    async def handle_request(self, request: Request, send: Any) -> None:
+        try:
+            await super().handle_request(request, send)
+        except BaseException as error:
+            if stray(error):
+                raise RuntimeError(f"the handler of {request.path} raised {type(error).__name__}") from error
+            raise
 
 
 def make_quart(pipeline: Pipeline, plugins: Plugins, drain: Drain, replies: Replies) -> Quart:
     """`replies` is told of all routes."""
     app = Quart("remuda", static_folder=None)
+    app.asgi_http_class = _Connection
     app.debug = app.testing = False  # QUART_DEBUG would show tracebacks to clients
     settings = {
         "PROPAGATE_EXCEPTIONS": False,
@@ -67,7 +85,7 @@ def _add_plugin(app: Quart, plugins: Plugins, name: str, make: Any, pipeline: Pi
         # Another application is tried first: what is registered half cannot be taken back.
         trial = Quart("remuda", static_folder=None)
         trial.register_blueprint(made)
-        if taken := sorted(_paths(app) & _paths(trial)):
+        if taken := sorted((_paths(app) | _ROUND) & _paths(trial)):
             text = f"its route {taken[0]} is there already"
             plugins.fault(name, f"{text}\nFix: give the plugin's routes paths of their own")
             return
@@ -79,9 +97,13 @@ def _add_plugin(app: Quart, plugins: Plugins, name: str, make: Any, pipeline: Pi
 
 
 def _paths(app: Quart) -> set[str]:
-    """Of all routes, as `GET /api/tags`."""
+    """Of all routes, as `GET /api/tags`; what stands for a part of a path has no name: `HEAD /api/blobs/<>`."""
     rules = app.url_map.iter_rules()
-    return {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - _IMPLIED}
+    return {
+        f"{method} {_PLACEHOLDER.sub('<>', rule.rule)}"
+        for rule in rules
+        for method in (rule.methods or set()) - _IMPLIED
+    }
 
 
 async def _render(error: Exception) -> Response:

@@ -108,7 +108,7 @@ class Raises(llm.AsyncModel):
     model_id = "raises"
     can_stream = True
 
-    def __init__(self, error: Exception, *, late: bool = False) -> None:
+    def __init__(self, error: BaseException, *, late: bool = False) -> None:
         self._error, self._late = error, late
 
     async def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> AsyncGenerator[str, None]:
@@ -116,6 +116,38 @@ class Raises(llm.AsyncModel):
             yield "well, "
         raise self._error
         yield ""
+
+
+class Written(llm.Model):
+    """Blocks; writes what it was made with, whatever that is, and raises what is an error."""
+
+    model_id = "written"
+    can_stream = True
+
+    def __init__(self, pieces: Iterable[Any]) -> None:
+        self._pieces = pieces
+
+    def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> Iterator[Any]:
+        for piece in self._pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+
+class Careless(llm.Model):
+    """Blocks; calls a tool and tells its usage as it was made to, right or wrong."""
+
+    model_id = "careless"
+    can_stream = True
+
+    def __init__(self, *, arguments: Any = None, usage: Any = None) -> None:
+        self._arguments, self._usage = arguments, usage
+
+    def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> Iterator[str]:
+        yield "here "
+        if self._arguments is not None:
+            response.add_tool_call(llm.ToolCall(name="look", arguments=self._arguments))
+        response.set_usage(input=self._usage, output=self._usage)
 
 
 class Lengths(EmbeddingModel):

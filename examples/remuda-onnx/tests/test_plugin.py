@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jinja2 import Environment
 from tiny_onnx import CONTEXT, byte_level, write_tiny
 
 from remuda.config import Config, ModelConfig, PluginsConfig
@@ -96,6 +97,15 @@ def test_a_template_knows_the_tokens_round_a_text(folder: Path) -> None:
     assert "bos_token =" not in found.template, "it has none"
 
 
+def test_a_token_of_a_template_may_be_any_text(tmp_path: Path) -> None:
+    """Jinja takes an escaped pair of surrogates for two characters, which no tokenizer could read."""
+    write_tiny(tmp_path / "tiny")
+    (tmp_path / "tiny" / "tokenizer_config.json").write_text(json.dumps({"chat_template": "", "bos_token": "😀"}))
+    (tmp_path / "tiny" / "chat_template.jinja").write_text("{{ bos_token }}")
+    (found,) = find_models(tmp_path)
+    assert Environment(autoescape=False).from_string(found.template or "").render() == "😀"
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
@@ -126,6 +136,20 @@ def test_settings_that_make_no_sense_name_the_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"plugins\.settings\.onnx\.foldr"):
         _plugins(Config(plugins=PluginsConfig(settings={"onnx": {"foldr": "x"}})))
     assert "onnx" in {offer.name for offer in _plugins(Config()).backends.offers()}, "without a folder it serves files"
+
+
+def test_a_model_that_cannot_be_offered_keeps_no_other_from_being(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Twin", "long" * 40, "twin", "z"):
+        write_tiny(tmp_path / name)
+    plugins = _plugins(_settings(tmp_path))
+    assert {str(entry.name) for entry in plugins.models.values() if entry.format == "onnx"} == {
+        "twin:latest",
+        "z:latest",
+    }
+    assert f"{tmp_path / 'twin'}/onnx/model.onnx is not offered: " in caplog.text
+    assert f"{tmp_path / ('long' * 40)}/onnx/model.onnx is not offered: " in caplog.text
 
 
 # --- over HTTP ---

@@ -62,6 +62,8 @@ def check_free(name: PluginName, kind: str, plugins: Plugins) -> None:
     """Raises `BadRequest` where something that is installed here has the name already."""
     for own in {f"{name.stem}Backend", f"{name.stem}Engine"} & _CLASSES:
         raise _taken(name, f"a class would be called {own}, as one of Remuda's own")
+    if name.stem.startswith("Test"):
+        raise _taken(name, f"a class would be called {name.stem}Backend, and pytest would take it for a test")
     there = {plugin.name.replace("_", "-"): plugin for plugin in plugins.describe()}
     if (other := there.get(name.name)) is not None:
         owner = f", of {other.distribution}" if other.distribution else ""

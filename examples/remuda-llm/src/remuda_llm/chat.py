@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from anyio.lowlevel import checkpoint
 
 from remuda.backend import Done, LoadWish
 from remuda.converse import ConverseEvent, Converses
+from remuda.errors import EngineError
 from remuda.job import Job, ToolCalls
 from remuda.model import ModelEntry
 from remuda.output import Text, Thinking, ToolCall
@@ -53,7 +54,7 @@ class Chat(Loaded, Converses):
             if _is_async(model):
                 calls, usage = await calls, await usage
             if calls:
-                yield ToolCalls([_call(call) for call in calls])
+                yield ToolCalls([_call(call, self.name) for call in calls])
             yield _done(job, usage)
 
 
@@ -63,12 +64,21 @@ def _is_async(model: Any) -> bool:
     return isinstance(model, (llm.AsyncModel, llm.AsyncKeyModel))
 
 
-def _call(call: Any) -> ToolCall:
-    return ToolCall(name=call.name, arguments=call.arguments, id=call.tool_call_id or "")
+def _call(call: Any, name: str) -> ToolCall:
+    """`llm` passes on what the model wrote. Raises `EngineError` for what no client could read."""
+    if not isinstance(call.arguments, dict):
+        raise EngineError(f"model '{name}' called the tool '{call.name}' with arguments that are no JSON object")
+    arguments = cast(dict[str, Any], call.arguments)
+    return ToolCall(name=call.name, arguments=arguments, id=call.tool_call_id or "")
 
 
 def _done(job: Job, usage: Any) -> Done:
     """`llm` does not tell why an answer ended: one that is as long as was allowed has come to that end."""
-    written, most = usage.output or 0, job.options.num_predict
+    written, most = _count(usage.output), job.options.num_predict
     reason = "length" if 0 < most <= written else "stop"
-    return Done(reason=reason, prompt_tokens=usage.input or 0, output_tokens=written)
+    return Done(reason=reason, prompt_tokens=_count(usage.input), output_tokens=written)
+
+
+def _count(told: Any) -> int:
+    """Tokens; 0 for what is no number of them."""
+    return told if isinstance(told, int) and told > 0 else 0

@@ -28,7 +28,8 @@ def translated(name: str) -> Generator[None, None, None]:
         raise
     except llm.ModelError as error:
         raise EngineError(f"model '{name}': {_told(error)}") from error
-    except Exception as error:
+    # A plugin that ends the process, as a command may, does not end the server.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         status = _status(error)
         if status == _TOO_MANY:
             raise RateLimited(f"the service behind model '{name}' wants fewer requests: {_told(error)}") from error
@@ -39,11 +40,11 @@ def translated(name: str) -> Generator[None, None, None]:
         raise EngineError(f"the plugin of llm behind model '{name}' failed: {said}") from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return without_paths(str(error))[:_MOST]
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     """`openai`, `anthropic` and many others have it on the error, `httpx` and `requests` on its response."""
     for holder in (error, getattr(error, "response", None)):
         status = getattr(holder, "status_code", None)

@@ -72,5 +72,5 @@ def _template(folder: Folder) -> str | None:
     if not folder.chat_template:
         return None
     named = {"bos_token": folder.bos_token, "eos_token": folder.eos_token}
-    told = [f"{{%- set {name} = {json.dumps(token)} -%}}" for name, token in named.items() if token]
+    told = [f"{{%- set {name} = {json.dumps(token, ensure_ascii=False)} -%}}" for name, token in named.items() if token]
     return "".join(told) + folder.chat_template

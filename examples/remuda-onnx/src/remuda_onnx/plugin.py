@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from msgspec import Struct
 
 from remuda import hookimpl
-from remuda.errors import ConfigError
+from remuda.errors import ConfigError, RemudaError
 from remuda.hookspecs import ReadSettings, RegisterFactory, RegisterModel
 
 from .found import find_models
 
 __all__ = ["OnnxPlugin", "Settings", "plugin"]
+
+_log = logging.getLogger("remuda_onnx")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -43,14 +46,17 @@ class OnnxPlugin:
     def remuda_register_models(self, register: RegisterModel) -> None:
         """Those of the folder. They bring their own chat templates along, which the server cannot read from ONNX."""
         for model in find_models(self._folder) if self._folder is not None else ():
-            register(
-                model.name,
-                model.weights,
-                format="onnx",
-                context_length=model.context,
-                template=model.template,
-                template_engine="jinja" if model.template else None,
-            )
+            try:
+                register(
+                    model.name,
+                    model.weights,
+                    format="onnx",
+                    context_length=model.context,
+                    template=model.template,
+                    template_engine="jinja" if model.template else None,
+                )
+            except RemudaError as error:  # a name that is taken, or is none: no reason to offer nothing at all
+                _log.warning("the model in the file %s is not offered: %s", model.weights, error)
 
 
 plugin = OnnxPlugin()

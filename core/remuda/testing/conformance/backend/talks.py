@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -47,6 +51,20 @@ class ConverseTests(BackendFixtures):
         events = await self._asked(talker, entry, *said, Message("user", self.prompt))
         assert any(isinstance(event, Text) and event.text for event in events)
         assert not any(isinstance(event, ToolCalls) for event in events), "a tool is called that nobody offered"
+
+    async def test_nothing_is_waited_for_on_the_event_loop(
+        self, talker: Converses, entry: ModelEntry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All requests wait as long as it does. What can be seen of it is found: `time.sleep`, and sockets that block.
+
+        Somebody's Python API, which is likely to do the latter, is called in a thread: `asyncio.to_thread`.
+        """
+        blocked: list[str] = []
+        _watch(monkeypatch, time, "sleep", blocked)
+        for name in ("connect", "recv", "recv_into", "sendall"):
+            _watch(monkeypatch, socket.socket, name, blocked)
+        await self._asked(talker, entry, Message("user", self.prompt))
+        assert not blocked, "it blocks the event loop: put that into a thread"
 
     async def test_an_answer_may_be_the_last_that_was_said(self, talker: Converses, entry: ModelEntry) -> None:
         """Clients have a model go on with its own words. It may refuse that."""
@@ -98,3 +116,23 @@ class ConverseTests(BackendFixtures):
     def _need(self, entry: ModelEntry, capability: str) -> None:
         if capability not in entry.capabilities:
             pytest.skip(f'this model is not said to have the capability "{capability}"')
+
+
+def _watch(patch: pytest.MonkeyPatch, owner: Any, name: str, blocked: list[str]) -> None:
+    """Note in `blocked` each call of `owner.name` that is made where an event loop runs, and waits."""
+    function: Callable[..., Any] = getattr(owner, name)
+
+    def call(*args: Any) -> Any:
+        if _on_a_loop() and not (isinstance(args[0], socket.socket) and args[0].gettimeout() == 0):
+            blocked.append(f"{owner.__name__}.{name}")
+        return function(*args)
+
+    patch.setattr(owner, name, call)
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
