@@ -182,6 +182,22 @@ def test_an_observer_that_sleeps_delays_nobody(
     assert len(awake.seen) == 3
 
 
+def test_an_observer_that_hangs_is_told_while_it_does(gate: threading.Event, caplog: pytest.LogCaptureFixture) -> None:
+    plugins, sleeper = Plugins(Config(plugins=PluginsConfig(budget=0.05))), _Observer(gate)
+    plugin = plugins.add(sleeper, "sleeper")
+    plugins.request_finished(RECEIPT)
+    assert sleeper.began.wait(10)
+    while plugins.states()[0].hooks[0].state != "stuck":
+        time.sleep(0.01)
+    told = "remuda_request_finished takes more than 0.05 s (plugins.budget) and holds up its next receipts"
+    assert plugin.fault == f"{told}\nFix: do slow work elsewhere"
+    plugins.request_finished(RECEIPT)
+    assert len(caplog.messages) == 1
+    gate.set()
+    assert plugins.settle(10)
+    assert plugins.states()[0].hooks[0].state == "working"
+
+
 def test_what_waits_for_an_observer_is_bounded_and_the_newest_dropped(
     gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,6 +45,43 @@ def test_one_that_cannot_be_imported_is_told_with_traceback_and_fix(module: Modu
     assert good.provides == ["backend good"]
 
 
+def test_its_traceback_begins_with_its_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import remuda\n@remuda.hookimpl\ndef remuda_register_backends(register):\n    1 / 0\n"
+    (tmp_path / "divides_plugin.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    [plugin] = load_plugins([_point("divides", "divides_plugin")]).describe()
+    first, frame, *_, last, _fix = plugin.fault.splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "ZeroDivisionError: division by zero")
+    assert "divides_plugin.py" in frame
+
+
+def test_a_package_whose_entry_points_cannot_be_read_is_told_and_the_others_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, points in {"torn": b"[remuda]\ntorn = \xff\xfe\n", "whole": b"[remuda]\nwhole = whole_plugin\n"}.items():
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_bytes(points)
+    (tmp_path / "whole_plugin.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = {plugin.name: plugin for plugin in load_plugins().describe()}
+    assert "entry_points.txt cannot be read" in found["torn"].fault
+    assert found["torn"].fault.endswith("Fix: repair or uninstall 'torn'")
+    assert (found["whole"].version, found["whole"].fault) == ("1.0", "")
+    assert "backend llamacpp" in found["llamacpp"].provides
+
+
+def test_what_a_backend_lacks_is_told_with_its_own_advice() -> None:
+    plugins = Plugins()
+    needy = SimpleNamespace(
+        remuda_register_backends=hookimpl(lambda register: register("needy", "no_such:Thing", hint="pip install thing"))
+    )
+    plugin = plugins.add(needy, "needy")
+    assert plugins.backend_formats() == {"needy": frozenset()}
+    assert plugin.fault.endswith("\nFix: pip install thing")
+
+
 def test_one_that_exits_while_it_is_imported_does_not_take_the_server_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

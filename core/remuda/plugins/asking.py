@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..config import PluginsConfig
 from ..errors import ConfigError
@@ -19,7 +19,10 @@ from .observer import MOST, Observer
 from .telling import Teller
 from .worker import Busy, Late
 
-__all__ = ["Asker"]
+__all__ = ["OBSERVED", "Asker"]
+
+OBSERVED: Final = "remuda_request_finished"
+"""The hook of which nobody waits for an answer."""
 
 T = TypeVar("T")
 
@@ -79,6 +82,7 @@ class Asker:
             observer = self._observers.get(name) or self._observers.setdefault(
                 name, Observer(name, _weakly(self, each))
             )
+            self.hangs(each)
             if observer.put(receipt):
                 self._full.discard(name)
                 continue
@@ -86,6 +90,17 @@ class Asker:
             if name not in self._full:
                 self._full.add(name)
                 self._tell.dropped(each.info, each.hook, MOST)
+
+    def hangs(self, each: Hooked) -> bool:
+        """Whether a call of it was given up, or of an observer should have been, and has not come back yet."""
+        if each.hook != OBSERVED:
+            return each.stuck
+        observer = self._observers.get(each.info.name)
+        if observer is None or observer.busy <= self._limits.budget:
+            return False
+        text = f"{each.hook} takes more than {self._limits.budget:g} s (plugins.budget) and holds up its next receipts"
+        self._tell.fault(each.info, f"{text}\nFix: do slow work elsewhere", each.hook)
+        return True
 
     def behind(self, seconds: float) -> list[str]:
         """Wait until all receipts are delivered, no longer than so long; to which plugins they are not. Blocking."""

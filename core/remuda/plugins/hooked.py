@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from ..errors import RemudaError
 from .gauge import Gauge
@@ -13,6 +14,8 @@ from .record import Plugin
 from .worker import Worker
 
 __all__ = ["Hooked", "discard", "text_of"]
+
+_HERE: Final = Path(__file__).parent
 
 
 class Hooked:
@@ -45,10 +48,13 @@ class Hooked:
 
 
 def text_of(error: BaseException) -> str:
-    """What is told of an error: our own speak for themselves, of others the traceback is wanted."""
+    """What is told of an error: our own speak for themselves, of others the traceback is wanted, from the plugin on."""
     if isinstance(error, RemudaError):
         return str(error)
-    return "".join(traceback.format_exception(error)).rstrip()
+    frames = begin = error.__traceback__
+    while begin is not None and Path(begin.tb_frame.f_code.co_filename).parent == _HERE:
+        begin = begin.tb_next
+    return "".join(traceback.format_exception(type(error), error, begin or frames)).rstrip()
 
 
 def discard(answer: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +47,7 @@ def load_plugins(
     """
     config, sources = config or Config(), sources or {}
     plugins = Plugins(config, sources)
-    points = entry_points(group=ENTRY_POINT_GROUP) if found is None else found
+    points = _points(plugins) if found is None else found
     candidates = [_installed(point) for point in sorted(points, key=lambda point: point.name)]
     if config.plugins.dir:
         folder = Path(config.plugins.dir).expanduser().absolute()
@@ -71,6 +71,24 @@ def load_plugins(
         else:
             plugins.load(each.load, each.name, **made)
     return plugins
+
+
+def _points(plugins: Plugins) -> list[EntryPoint]:
+    """Those of installed packages. One package whose own cannot be read is a fault of that package, and no more."""
+    try:
+        return list(entry_points(group=ENTRY_POINT_GROUP))
+    except Exception:
+        found: dict[str, list[EntryPoint]] = {}
+        for distribution in distributions():
+            name = str(distribution.name or "a package without a name")
+            try:
+                points = [point for point in distribution.entry_points if point.group == ENTRY_POINT_GROUP]
+            except Exception as error:
+                text = f"its entry_points.txt cannot be read: {type(error).__name__}: {error}"
+                plugins.fault(name, f"{text}\nFix: repair or uninstall {name!r}", distribution=name)
+            else:
+                found.setdefault(name.lower().replace("_", "-"), points)  # the first on the path counts
+        return [point for points in found.values() for point in points]
 
 
 def _installed(point: EntryPoint) -> _Found:

@@ -18,7 +18,7 @@ from ..registry import Offer
 from ..wire import PluginState
 from . import offers
 from .answers import MOST_URGENT, backend_name, seconds, urgency
-from .asking import Asker
+from .asking import OBSERVED, Asker
 from .checks import ARGUMENTS, check, names_of
 from .doors import Door, factory_door, model_door
 from .gauge import Gauge
@@ -108,7 +108,8 @@ class Plugins:
 
     def states(self) -> list[PluginState]:
         """As `describe`, with what each has cost until now."""
-        return [state_of(info, self._of(info), self._filters_of(info)) for info in self._plugins.values()]
+        plugins = self._plugins.values()
+        return [state_of(info, self._of(info), self._filters_of(info), self._ask.hangs) for info in plugins]
 
     def fault(self, name: str, text: str, *, distribution: str = "", version: str = "") -> None:
         """Note what went wrong with a plugin outside a hook; it need not have been added."""
@@ -143,7 +144,10 @@ class Plugins:
                 formats[offer.name] = getattr(self.backends.resolve(offer.name), "formats", frozenset[str]())
             except Exception as error:
                 formats[offer.name] = frozenset()
-                self.fault(offer.source, f"{error}\nFix: repair or uninstall the backend {offer.name!r}")
+                missing = offer.hint if isinstance(error.__cause__, ImportError) else ""
+                self.fault(
+                    offer.source, f"{error}\nFix: {missing or f'repair or uninstall the backend {offer.name!r}'}"
+                )
         return formats
 
     def select_backend(self, model: ModelEntry) -> str | None:
@@ -160,7 +164,7 @@ class Plugins:
 
     def request_finished(self, receipt: Receipt) -> None:
         """Returns at once: observers are called in threads of their own."""
-        if hooked := self._hooked["remuda_request_finished"]:
+        if hooked := self._hooked[OBSERVED]:
             self._ask.tell(hooked, receipt)
 
     def settle(self, seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..wire import PluginCost, PluginState
 from .gauge import Gauge
@@ -12,13 +12,16 @@ from .record import Plugin, brief
 __all__ = ["state_of"]
 
 
-def state_of(info: Plugin, hooked: Sequence[Hooked], filters: Mapping[str, Gauge]) -> PluginState:
+def state_of(
+    info: Plugin, hooked: Sequence[Hooked], filters: Mapping[str, Gauge], hangs: Callable[[Hooked], bool]
+) -> PluginState:
+    hooks = [_cost(each.hook, each.gauge, stuck=hangs(each)) for each in hooked]  # it may find a fault
     return PluginState(
         name=info.name,
         distribution=info.distribution,
         version=info.version,
         provides=list(info.provides),
-        hooks=[_cost(each.hook, each.gauge, stuck=each.stuck) for each in hooked],
+        hooks=hooks,
         filters=[_cost(name, gauge) for name, gauge in filters.items()],
         load_seconds=info.load_ns / 1e9,
         disabled=info.disabled,
