@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import pluggy
@@ -23,6 +24,7 @@ from .checks import ARGUMENTS, check, names_of
 from .doors import Door, factory_door, model_door
 from .gauge import Gauge
 from .hooked import Hooked, text_of
+from .places import culprit, place_of
 from .record import Plugin
 from .settings import Reader, located
 from .states import state_of
@@ -133,6 +135,20 @@ class Plugins:
         except SystemExit as error:
             raise RuntimeError(f"the plugin {name!r} raised SystemExit: {error}") from error
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there are plugins that are not Remuda's own."""
+        return any(not info.own for info in self._plugins.values())
+
+    def held_up(self, frame: FrameType | None, seconds: float) -> None:
+        """Tell of the plugin, if it is one, whose code the event loop has been in for so long. For any thread."""
+        found = culprit(frame, {info.name: info.place for info in list(self._plugins.values()) if info.place})
+        if found is not None:
+            name, where = found
+            text = f"{where} has held up the event loop for {seconds:.1f} s, and everybody waits"
+            fix = "Fix: do slow work in a thread: anyio.to_thread.run_sync"
+            self._tell.fault(self._plugins[name], f"{text}\n{fix}", "event loop")
+
     def backend_formats(self) -> dict[str, frozenset[str]]:
         """The weight formats that each backend takes unasked, in order of registration.
 
@@ -238,6 +254,7 @@ class Plugins:
                 self._pm.unregister(plugin)
             self._tell.fault(info, fault)
             return
+        info.place = "" if info.own else place_of(plugin)
         found = self._pm.get_hookcallers(plugin) or ()
         info.hooks = sorted(caller.name for caller in found if caller.name in ARGUMENTS)  # others are optional
         for hook in info.hooks:

@@ -29,6 +29,8 @@ class Plugin(Struct, kw_only=True, eq=False):
     """The configuration leaves it out."""
     load_ns: int = 0
     """What importing it and calling the hooks that hand things over took."""
+    place: str = ""
+    """The folder or the file of its code, as far as known. Never shown to a client."""
     faults: list[str] = field(default_factory=list[str])
     """What went wrong: a sentence or a traceback each, with the fix in its last line."""
 

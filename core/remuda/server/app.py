@@ -16,6 +16,7 @@ from .lifespans import Lifespans
 from .metrics import Replies
 from .relay import Relay
 from .shim import Shim, refuse_websocket
+from .standstill import Standstill
 from .web import as_asgi, make_quart
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class App:
         blobs = Blobs(pipeline, self.drain)
         self._shim = Shim(quart, answers, blobs, relay, config.server, self.guard, self.drain, replies)
         self._lifespans = Lifespans(plugins)
+        self._standstill = Standstill(plugins)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -53,6 +55,7 @@ class App:
 
     async def startup(self) -> None:
         """Start the pipeline, enter the plugins' lifespans. A plugin that fails is reported, and the others go on."""
+        self._standstill.start()
         self.pipeline.start()
         await self._lifespans.enter(self)
 
@@ -63,6 +66,7 @@ class App:
         except Exception:
             _log.exception("the models could not be unloaded")
         await self._lifespans.leave()
+        self._standstill.stop()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
