@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from remuda.config import Config, PluginsConfig
 from remuda.plugins import load_plugins
 from remuda.plugins.places import culprit, place_of
 from remuda.registry import Offer, Registry
+from remuda.server.standstill import Standstill
 from remuda.testing import LiveServer
 
+pytestmark = pytest.mark.anyio
 SLEEPS = """
 import time, remuda
 
@@ -78,8 +81,26 @@ def test_whoever_blocks_is_named_with_the_line_and_the_fix(tmp_path: Path) -> No
 
 
 def test_nothing_is_watched_where_all_plugins_are_remudas_own() -> None:
+    before = set(threading.enumerate())
     with LiveServer(Config(), load_plugins([])):
-        assert "remuda-standstill" not in {thread.name for thread in threading.enumerate()}
+        assert "remuda-standstill" not in {thread.name for thread in set(threading.enumerate()) - before}
+
+
+async def test_whoever_forgets_to_stop_it_leaves_no_thread_behind() -> None:
+    plugins = load_plugins([], [("somebody", SimpleNamespace())], config=Config(plugins=PluginsConfig(budget=0.05)))
+
+    async def start() -> threading.Thread:
+        before = set(threading.enumerate())
+        Standstill(plugins).start()
+        [thread] = [each for each in set(threading.enumerate()) - before if each.name == "remuda-standstill"]
+        return thread
+
+    def live() -> threading.Thread:
+        return asyncio.run(start())
+
+    thread = await asyncio.to_thread(live)
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
 
 
 def test_what_remuda_does_for_a_plugin_is_not_the_plugins() -> None:

@@ -64,7 +64,7 @@ def await_store(root: Path, *, spare: Collection[str] = (), seconds: float = 10.
     while True:
         try:
             return check_store(root, spare=spare)
-        except AssertionError:
+        except (AssertionError, FileNotFoundError):  # the latter goes between being listed and being read
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

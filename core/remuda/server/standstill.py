@@ -35,8 +35,9 @@ class Standstill:
     def start(self) -> None:
         if self._plugins.has_others:
             self._over.clear()
-            self._show(asyncio.get_running_loop())
-            arguments = (threading.get_ident(),)
+            loop = asyncio.get_running_loop()
+            self._show(loop)
+            arguments = (loop, threading.get_ident())
             threading.Thread(target=self._watch, args=arguments, name="remuda-standstill", daemon=True).start()
 
     def stop(self) -> None:
@@ -48,8 +49,8 @@ class Standstill:
         self._seen = time.monotonic()
         self._beat = loop.call_later(self._every, self._show, loop)
 
-    def _watch(self, thread: int) -> None:
-        while not self._over.wait(self._every):
+    def _watch(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        while not self._over.wait(self._every) and not loop.is_closed():
             late = time.monotonic() - self._seen
             if late > self._allowed + self._every:
                 frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] -- public in spite of its name
