@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from configparser import ConfigParser
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from fresh_venv import built
 
 ROOTS = ("core", "plugins", "backends")
 
@@ -17,11 +16,8 @@ ROOTS = ("core", "plugins", "backends")
 @pytest.fixture(scope="module")
 def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     """The wheel of the tree as it is, built by the installed hatchling: nothing is downloaded."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    ran = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    (path,) = folder.glob("remuda-*-py3-none-any.whl")
+    path = built(project, tmp_path_factory.mktemp("wheel"))
+    assert path.match("remuda-*-py3-none-any.whl")
     return ZipFile(path)
 
 

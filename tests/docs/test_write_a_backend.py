@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh_venv import built
 
 from .conftest import ROOT, blocks
 from .walking import Walk, edited
@@ -17,10 +16,7 @@ PAGE = "docs/tutorial/write-a-backend.md"
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
     """Remuda's wheel, of the tree as it is: nothing else of the tree is used."""
-    folder = tmp_path / "wheels"
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    return folder
+    return built(ROOT, tmp_path / "wheels").parent
 
 
 def test_the_tutorial_ends_in_a_model_that_is_served(tmp_path: Path, wheels: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -56,8 +57,7 @@ class Offers(Registry[T]):
         offer = self._offers.get(name)
         if offer is None or callable(offer.factory):
             return super().resolve(name)
-        find: Callable[[], object] = lambda: super(Offers, self).resolve(name)  # noqa: E731
-        found: Any = self._call(offer.source, find)
+        found: Any = self._call(offer.source, partial(super().resolve, name))
         return found
 
     def get(self, name: str, *args: object) -> T:
