@@ -61,18 +61,21 @@ async def open_remuda(
     context: int,
     settings: Settings = {},  # noqa: B006 - a Mapping
     options: dict[str, Any] | None = None,
-    nice: int = 0,
+    nice: int | None = None,
 ) -> AsyncGenerator[Served, None]:
-    """With `settings` of its engine, `options` in every request and its model's niceness. It keeps its files in a
-    folder of its own, so that the same name finds them again. The model is loaded by the first request."""
+    """With `settings` of its engine, `options` in every request and its model's niceness, if not the usual one.
+
+    It keeps its files in a folder of its own, so that the same name finds them again. The model is loaded by the first
+    request.
+    """
     folder = bench.folder / re.sub(r"\W+", "-", name)
     folder.mkdir(exist_ok=True)
     config = folder / "remuda.toml"
     table = {"prefix_folder": str(folder / "prefixes"), **settings}
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
     # Models stay, and texts that repeat themselves go on as they do with the others.
-    limits, residency = '[limits]\nkeep_alive = "24h"\nrepeat = 0', f"[residency]\nrunner_nice = {nice}"
-    config.write_text(f"{limits}\n\n{residency}\n\n[backends.llamacpp]\n{lines}")
+    limits, residency = '[limits]\nkeep_alive = "24h"\nrepeat = 0', f"runner_nice = {nice}" if nice is not None else ""
+    config.write_text(f"{limits}\n\n[residency]\n{residency}\n\n[backends.llamacpp]\n{lines}")
     server = await Server.start(parallel, str(config))
     try:
         target = Target(server.port, "ollama", bench.model, context, options or {})

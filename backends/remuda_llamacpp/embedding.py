@@ -18,6 +18,7 @@ from . import _native, log
 from .batch import Batch
 from .sizes import EMBED_MOST
 from .threads.control import ThreadControl, Work
+from .threads.places import Places
 from .vocab import LlamaVocabulary
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Embedder:
         self._vocabulary, self._batch = vocabulary, batch
         self._before, self._behind = vocabulary.wrapping()
         self.control = ThreadControl(loaded.threads)
+        self.places = Places()
 
     def tokenize(self, text: str, limit: int) -> tuple[list[int], int]:
         """As `Engine.tokenize_input`."""
@@ -54,6 +56,7 @@ class Embedder:
         batch, rows = self._batch.texts(inputs), sum(map(len, inputs))
         threads = self.control.threads(Work.EMBED, rows)
         _native.set_threads(self._context, threads, threads)
+        self.places.take(threads)
         began = time.perf_counter_ns()
         if self._memory is None:
             result = _native.encode(self._context, batch)

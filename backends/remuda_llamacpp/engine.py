@@ -137,7 +137,7 @@ class LlamaEngine(Engine):
             return
         try:
             logits = logits_of(self._context, row, self.vocabulary)
-            piece = live.choice.piece(logits, partial(live.sampler.sample, self._context, row))
+            piece = live.choice.piece(logits, partial(live.sampler.sample, self._context, row, logits))
         except GrammarFailed as failed:
             self._end(live, Failed(live.id, failed.status, str(failed)), events)
             return
@@ -191,6 +191,9 @@ class LlamaEngine(Engine):
             self.cancel(id)
         if self._texts is not None:
             self._texts.reuse.close(_CLOSE_SECONDS)
+            self._texts.decoder.places.leave()
+        if self._embedder is not None:
+            self._embedder.places.leave()
         if self._native.projector is not None:
             self._native.projector.close()
         if self._native.draft is not None:

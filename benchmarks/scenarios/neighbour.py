@@ -2,8 +2,8 @@
 
 Compute threads wait for each other many times in each step, so that one which has to wait for its core holds up all.
 Remuda chooses its threads while it runs; what the choosing costs on an idle machine is seen against servers whose
-number of threads is fixed (`num_thread`), of which the faster counts. Where it is allowed, both sides are also given
-the same priority over their neighbours.
+number of threads is fixed (`num_thread`), of which the faster counts. Where Remuda may go before its neighbours, it is
+also measured as one of them, as it is where it may not; and llama-server is measured with priority, too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ __all__ = ["SCENARIO"]
 
 _CONTEXT, _STREAMS = 1024, 4
 _REMUDA, _PEER = "Remuda", "llama-server"
-_FAST, _FIRST, _PEER_FIRST = "Remuda, fast weights", "Remuda, niceness -10", "llama-server, niceness -10"
+_FAST, _EQUAL, _PEER_FIRST = "Remuda, fast weights", "Remuda, niceness 0", "llama-server, --prio 2"
 _NICE = -10
+"""What Remuda gives the processes of its models where it may."""
 _NOBODY = "nobody"
 _SITUATIONS: dict[str, tuple[float, ...]] = {
     _NOBODY: (),
@@ -48,7 +49,7 @@ async def _measure(bench: Bench) -> list[Row]:
             open_remuda(bench, _FAST, _STREAMS, _CONTEXT, {"weights": "fast"}),
         ]
         if first := _may_go_first():
-            opening.append(open_remuda(bench, _FIRST, _STREAMS, _CONTEXT, nice=_NICE))
+            opening.append(open_remuda(bench, _EQUAL, _STREAMS, _CONTEXT, nice=0))
         if bench.llama_server:
             arguments = (*kindest(bench, _STREAMS, _CONTEXT), "--no-kv-unified")
             opening.append(open_llama_server(bench, _PEER, *arguments, extra=GREEDY))
@@ -101,7 +102,7 @@ def _rows(runs: _Runs, fixed: list[str]) -> list[Row]:
                 row["of_undisturbed"] = round(median_ratio(rounds, alone[name]), 2)
             elif name == _REMUDA:
                 row["of_best_fixed"] = round(median_ratio(rounds, alone[best]), 3)
-            if name in {_REMUDA, _FAST, _FIRST} and _PEER in by_name:
+            if name in {_REMUDA, _FAST, _EQUAL} and _PEER in by_name:
                 row["times_peer"] = round(median_ratio(rounds, by_name[_PEER]), 2)
             rows.append(row)
     return rows
@@ -110,9 +111,10 @@ def _rows(runs: _Runs, fixed: list[str]) -> list[Row]:
 SCENARIO = Scenario(
     "neighbour",
     "Four such streams beside programs that keep a share of a core busy. Remuda chooses its compute threads while it"
-    ' runs; llama-server has as many as there are cores. "Niceness -10" is `residency.runner_nice` here and `--prio 2`'
-    " there. Undisturbed, Remuda is also measured with a fixed number of"
-    " threads, to see what the choosing costs.",
+    " runs; llama-server has as many as there are cores. Where the system allows it, as it did here, the processes of"
+    ' Remuda\'s models have a niceness of -10; "niceness 0" is what is left where it does not'
+    " (`residency.runner_nice`). llama-server's `--prio 2` makes its compute threads real-time ones. Undisturbed,"
+    " Remuda is also measured with a fixed number of threads, to see what the choosing costs.",
     {
         "neighbours": "neighbours",
         "who": "",

@@ -56,6 +56,22 @@ async def test_niceness_that_is_not_allowed_is_told(monkeypatch: pytest.MonkeyPa
         be_nice(-5)
 
 
+@pytest.mark.parametrize(("own", "allowed", "then"), [(0, True, -10), (0, False, 0), (5, True, 5), (-3, True, -3)])
+def test_niceness_that_nobody_chose(monkeypatch: pytest.MonkeyPatch, own: int, allowed: bool, then: int) -> None:
+    niceness = own
+
+    def nice(more: int) -> int:
+        nonlocal niceness
+        if more < 0 and not allowed:
+            raise PermissionError(1, "Operation not permitted")
+        niceness += more
+        return niceness
+
+    monkeypatch.setattr(os, "nice", nice)
+    be_nice(None)
+    assert niceness == then
+
+
 @pytest.mark.parametrize("fault", ["abort", "raise"])
 async def test_other_failures_are_not_for_want_of_memory(load: Loader, fault: Any) -> None:
     with pytest.raises(LoadFailed) as caught:

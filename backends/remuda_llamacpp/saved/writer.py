@@ -10,6 +10,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ..threads.places import anywhere
+
 __all__ = ["Job", "Writer"]
 
 
@@ -87,6 +89,7 @@ class Writer:
         return True
 
     def _run(self) -> None:
+        anywhere()
         while self._run_one():
             pass
 

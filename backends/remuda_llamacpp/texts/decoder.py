@@ -16,6 +16,7 @@ from .. import _native, log
 from ..abort import AbortFlag
 from ..load import Loaded
 from ..threads.control import ThreadControl, Work
+from ..threads.places import Places
 from .attention import Attention
 
 __all__ = ["ABORTED", "DONE", "NO_ROOM", "Decoder"]
@@ -31,6 +32,7 @@ class Decoder:
     def __init__(self, loaded: Loaded) -> None:
         self.context = loaded.context
         self.control = ThreadControl(loaded.threads)
+        self.places = Places()
         self.attention = Attention(loaded.context)
         self._abort = AbortFlag(loaded.context)
         self._lock = threading.Lock()
@@ -81,6 +83,7 @@ class Decoder:
     def _decode(self, batch: _native.Batch, work: Work, rows: int) -> int:
         threads = self.control.threads(work, rows)
         _native.set_threads(self.context, threads, threads)
+        self.places.take(threads)
         began = time.perf_counter_ns()
         result = _native.decode(self.context, batch)
         self.spent = time.perf_counter_ns() - began

@@ -64,7 +64,7 @@ def faults(config: Config) -> Iterator[tuple[Key, str]]:
     """Each with its key; the sentence begins with it too."""
     for (section, name), (low, high) in _BOUNDS.items():
         value = getattr(getattr(config, section), name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             yield (section, name), f"{section}.{name} is {_short(value)}: it must be from {low} to {high}"
     if config.server.log_level not in _LEVELS:
         key = "server", "log_level"

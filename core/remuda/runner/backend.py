@@ -38,8 +38,9 @@ class EngineBackend(Backend):
     """Seconds that a load may go on without getting further."""
     runner_memory: int = 0
     """Bytes of address space that the process of a model loaded from now on may have; 0 is no bound."""
-    runner_nice: int = 0
-    """Niceness of such a process above this one's own."""
+    runner_nice: int | None = None
+    """Niceness of such a process above this one's own; None is -10 where the system allows that and this process has
+    been given none itself, else 0."""
     module_folder: str = ""
     """Where such a process looks for modules after everywhere else, so that an engine may be in a plugin that is a
     single file; empty is nowhere."""

@@ -16,6 +16,8 @@ __all__ = ["be_nice", "confine", "die_with_parent", "limit_memory"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_FIRST: Final = -10
+"""Niceness of those who go before other programs, which keep a tenth of a core that both want."""
 _EXPENDABLE: Final = 500
 """Of a thousand: how much rather than its parent the kernel ends this process when memory runs out."""
 
@@ -57,13 +59,18 @@ def limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def be_nice(more: int) -> None:
+def be_nice(more: int | None) -> None:
     """Give way to other programs, or with a number below 0 let them give way: this thread and those that it starts.
 
-    Raises `LoadFailed` where that is not allowed.
+    Raises `LoadFailed` where that is not allowed. With None other programs give way if that is allowed and nobody has
+    given this process a niceness: its threads wait for each other, so that a neighbour costs much more than its share.
     """
     try:
-        os.nice(more)
+        if more is not None:
+            os.nice(more)
+        elif os.nice(0) == 0:
+            with suppress(PermissionError):
+                os.nice(_FIRST)
     except OSError:
         words = (
             f"residency.runner_nice is {more}, which the system does not allow this server: it wants CAP_SYS_NICE or"

@@ -71,7 +71,7 @@ class Load(Struct, frozen=True, tag="load"):
     """Seconds of silence while it works after which the runner says that it is alive."""
     memory: int = 0
     """Bytes of address space that it may have; 0 is no bound."""
-    nice: int = 0
+    nice: int | None = None
     """Niceness above the server's own."""
     folder: str = ""
     """Where modules are looked for after everywhere else; empty is nowhere."""
