@@ -7,6 +7,7 @@ min_p, temperature, and the draw. A sampler whose option is neutral is left out.
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,11 @@ class Sampler:
 
 def logits_of(context: _native.Context, row: int, vocabulary: int) -> NDArray[np.float32]:
     """The logits of a row of the last batch, in place: valid, and to be changed, until the next decode."""
-    logits = _native.logits(context, row)
-    values: Any = (ctypes.c_float * vocabulary).from_address(ctypes.addressof(logits.contents))
+    return _floats(ctypes.addressof(_native.logits(context, row).contents), vocabulary)
+
+
+@lru_cache(maxsize=256)
+def _floats(address: int, count: int) -> NDArray[np.float32]:
+    """Rows lie where they lay before: making the array anew takes longer than finding the likeliest token in it."""
+    values: Any = (ctypes.c_float * count).from_address(address)
     return np.frombuffer(values, np.float32)

@@ -36,6 +36,7 @@ class Decoder:
         self.attention = Attention(loaded.context)
         self._abort = AbortFlag(loaded.context)
         self._lock = threading.Lock()
+        self._threads = 0
         self._reading = -1
         self._doomed: set[int] = set()
         """Sequences that were interrupted: no more work on their prompts."""
@@ -82,7 +83,9 @@ class Decoder:
 
     def _decode(self, batch: _native.Batch, work: Work, rows: int) -> int:
         threads = self.control.threads(work, rows)
-        _native.set_threads(self.context, threads, threads)
+        if threads != self._threads:
+            self._threads = threads
+            _native.set_threads(self.context, threads, threads)
         self.places.take(threads)
         began = time.perf_counter_ns()
         result = _native.decode(self.context, batch)

@@ -140,6 +140,7 @@ class Reader:
         projector = self._loaded.projector
         assert projector is not None, "who made the image?"
         live.started = live.started or time.perf_counter_ns()
+        self._decoder.places.take(self._loaded.threads[0])
         try:
             image.rows = projector.encode(image.chunk, live.position)
         except EngineError as error:

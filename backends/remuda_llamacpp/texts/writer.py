@@ -111,7 +111,10 @@ class Writer:
         return Drafters(drafters)
 
     def _threads(self) -> int:
-        return self._decoder.control.threads(Work.DECODE, 1)
+        """For the draft model, which is about to compute."""
+        threads = self._decoder.control.threads(Work.DECODE, 1)
+        self._decoder.places.take(threads)
+        return threads
 
     def _cost(self, drafter: Drafters) -> Cost:
         def cost(rows: int) -> float | None:

@@ -41,7 +41,8 @@ class Places:
         """Whether they ever were."""
 
     def take(self, threads: int) -> None:
-        """Before a computation with so many threads."""
+        """Before every computation of this thread, with as many threads as that has: OpenMP ends those that a smaller
+        one does not need, and whichever it starts anew begins where this thread is."""
         if threads == self._threads or self._each is None:
             return
         self._threads = threads
