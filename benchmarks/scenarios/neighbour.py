@@ -111,8 +111,8 @@ def _rows(runs: _Runs, fixed: list[str]) -> list[Row]:
 SCENARIO = Scenario(
     "neighbour",
     "Four such streams beside programs that keep a share of a core busy. Remuda chooses its compute threads while it"
-    " runs; llama-server has as many as there are cores. Where the system allows it, as it did here, the processes of"
-    ' Remuda\'s models have a niceness of -10; "niceness 0" is what is left where it does not'
+    " runs; llama-server has as many as there are cores. Where the system allows it, as it did here, Remuda and the"
+    ' processes of its models have a niceness of -10; "niceness 0" is what is left where it does not'
     " (`residency.runner_nice`). llama-server's `--prio 2` makes its compute threads real-time ones. Undisturbed,"
     " Remuda is also measured with a fixed number of threads, to see what the choosing costs.",
     {

@@ -109,8 +109,8 @@ class ResidencyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     runner_memory: int = 0
     """Address space that the process of one model may have, mapped weights included; 0 is no bound."""
     runner_nice: int | None = None
-    """Niceness of these processes above the server's own: less than 0 lets them go before other programs. Unset, -10
-    where the system allows it and the server has been given no niceness itself, else 0."""
+    """Niceness of these processes above the server's own: less than 0 lets them go before other programs. Unset, the
+    server and they have one of -10, where the system allows it and the server was started with none."""
 
 
 class MessageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 
 from ..config import Config, is_loopback, url_of
 from ..plugins import Plugins
+from ..runner.confine import be_nice
 from .app import App, create_app
 from .connection import Connection, WatchedReader, hypercorn_config
 from .listen import BACKLOG, bind
@@ -158,6 +159,9 @@ def run_server(
     no sense.
     """
     sock = bind(config)
+    if config.residency.runner_nice is None:
+        # Not the models alone: a server that waits for them hands on each token late.
+        be_nice(None)
     ended = threading.Event()
     try:
         app = app or create_app(config, plugins)
