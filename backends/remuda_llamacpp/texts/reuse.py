@@ -9,8 +9,10 @@ What a slot held is saved on disk when another text takes its place, and when th
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -164,5 +166,16 @@ class Reuse:
             self.offered += self._saved.offer(kept, self._state(slot), owner)
 
     def _state(self, slot: int) -> NDArray[np.uint8]:
-        state = np.empty(_native.state_size(self._context, slot), np.uint8)
+        state = _room(_native.state_size(self._context, slot))
         return state[: _native.state_read(self._context, slot, state)]
+
+
+def _room(size: int) -> NDArray[np.uint8]:
+    """Memory to be filled at once, in pages that are there: 46 MB take 18 ms then. Where each is made when it is
+    written they take 80, in which nobody gets a token.
+    """
+    if hasattr(mmap, "MAP_POPULATE") and size:
+        with suppress(OSError):
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+            return np.frombuffer(mmap.mmap(-1, size, flags), np.uint8)
+    return np.empty(size, np.uint8)
