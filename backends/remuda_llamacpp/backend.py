@@ -29,7 +29,8 @@ class LlamaCppBackend(EngineBackend, Quantizes, Measures):
     # How often a compute thread looks before it lets its core go. The default of 300,000 times holds a core that the
     # server needs for the token just made, and where a neighbour keeps another thread from running, until the kernel
     # steps in. None at all costs two thirds of the speed: every barrier goes through the kernel. Measured on two cores,
-    # ms of a step of one and of four sequences, alone, and beside a process that wants a core of its own:
+    # ms of a step of one and of four sequences, alone, and beside a process that wants a core of its own (the system
+    # having chosen the cores of the threads, see `threads/places`):
     #   1,000: 7.7, 19.5; 29, 56      3,000: 7.2, 19.5; 51, 81      100,000: 7.1, 19.4; 108, 139
     environment: ClassVar[dict[str, str]] = {"GOMP_SPINCOUNT": "3000"}
 
