@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 CHILD = Path(__file__).with_name("child.py")
-OWN = os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def own() -> int:
+    """Now: a test that serves in this process may have changed it, and it cannot be taken back everywhere."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def niceness_of_a_server(started_with: int) -> int:
@@ -28,9 +30,8 @@ def niceness_of_a_server(started_with: int) -> int:
 def test_it_goes_first_where_it_may() -> None:
     asking = [sys.executable, "-c", "import os; os.nice(-10)"]
     may = subprocess.run(asking, check=False, stderr=subprocess.DEVNULL).returncode == 0
-    assert niceness_of_a_server(0) == (-10 if may and OWN == 0 else OWN)
+    assert niceness_of_a_server(0) == (-10 if may and own() == 0 else own())
 
 
-@pytest.mark.skipif(OWN > 10, reason="these tests are very nice already")
 def test_a_niceness_that_somebody_chose_stays() -> None:
-    assert niceness_of_a_server(5) == OWN + 5
+    assert niceness_of_a_server(5) == min(own() + 5, 19)
