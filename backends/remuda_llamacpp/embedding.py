@@ -37,7 +37,6 @@ class Embedder:
         self._before, self._behind = vocabulary.wrapping()
         self.control = ThreadControl(loaded.threads)
         self.places = Places()
-        self._threads = 0
 
     def tokenize(self, text: str, limit: int) -> tuple[list[int], int]:
         """As `Engine.tokenize_input`."""
@@ -56,9 +55,7 @@ class Embedder:
         """As `Engine.embed`."""
         batch, rows = self._batch.texts(inputs), sum(map(len, inputs))
         threads = self.control.threads(Work.EMBED, rows)
-        if threads != self._threads:
-            self._threads = threads
-            _native.set_threads(self._context, threads, threads)
+        _native.set_threads(self._context, threads, threads)
         self.places.take(threads)
         began = time.perf_counter_ns()
         if self._memory is None:

@@ -8,11 +8,7 @@ import sys
 from pathlib import Path
 
 CHILD = Path(__file__).with_name("child.py")
-
-
-def own() -> int:
-    """Now: a test that serves in this process may have changed it, and it cannot be taken back everywhere."""
-    return os.getpriority(os.PRIO_PROCESS, 0)
+OWN = os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def niceness_of_a_server(started_with: int) -> int:
@@ -30,8 +26,8 @@ def niceness_of_a_server(started_with: int) -> int:
 def test_it_goes_first_where_it_may() -> None:
     asking = [sys.executable, "-c", "import os; os.nice(-10)"]
     may = subprocess.run(asking, check=False, stderr=subprocess.DEVNULL).returncode == 0
-    assert niceness_of_a_server(0) == (-10 if may and own() == 0 else own())
+    assert niceness_of_a_server(0) == (-10 if may and OWN == 0 else OWN)
 
 
 def test_a_niceness_that_somebody_chose_stays() -> None:
-    assert niceness_of_a_server(5) == min(own() + 5, 19)
+    assert niceness_of_a_server(5) == min(OWN + 5, 19)

@@ -72,7 +72,7 @@ class Load(Struct, frozen=True, tag="load"):
     memory: int = 0
     """Bytes of address space that it may have; 0 is no bound."""
     nice: int | None = None
-    """Niceness above the server's own."""
+    """As `EngineBackend.runner_nice`."""
     folder: str = ""
     """Where modules are looked for after everywhere else; empty is nowhere."""
 

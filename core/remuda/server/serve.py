@@ -159,9 +159,6 @@ def run_server(
     no sense.
     """
     sock = bind(config)
-    if config.residency.runner_nice is None:
-        # Not the models alone: a server that waits for them hands on each token late.
-        be_nice(None)
     ended = threading.Event()
     try:
         app = app or create_app(config, plugins)
@@ -169,6 +166,9 @@ def run_server(
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG, 20, 50)
+        if config.residency.runner_nice is None:
+            # Not the models alone: a server that waits for them hands on each token late.
+            be_nice(None)
         return asyncio.run(_until_signal(app, sock, on_ready, ended, read_config))
     finally:
         ended.set()
