@@ -82,6 +82,8 @@ def _refuses(url: str) -> bool:
     try:
         with Raw(url):
             return False
+    except ConnectionResetError:  # let in just before the socket was closed: not refused yet
+        return False
     except ConnectionRefusedError:
         return True
 
