@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -153,6 +154,26 @@ def test_closing_stops_the_work_and_leaves_nothing(tmp_path: Path) -> None:
     assert during - before
     assert children() <= before
     assert not target.exists()
+
+
+def test_it_gives_way_also_where_its_server_goes_first(tmp_path: Path) -> None:
+    source = write_wide_llama(tmp_path / "source.gguf", layers=20)
+    before, found = children(), set[int]()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+
+    def look() -> bool:
+        found.update(os.getpriority(os.PRIO_PROCESS, int(pid)) for pid in children() - before)
+        return False
+
+    def run() -> None:
+        with suppress(PermissionError):
+            os.nice(-5)  # of this thread alone
+        quantized(source, tmp_path / "target.gguf", "Q4_K_M", look)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == {min(max(own, 0) + 10, 19)}
 
 
 def test_a_crash_is_told(tmp_path: Path) -> None:

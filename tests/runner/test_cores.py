@@ -15,7 +15,7 @@ def test_the_quota_and_the_mask_both_bound(monkeypatch, tmp_path, content, count
     quota = tmp_path / "cpu.max"
     quota.write_text(content)
     monkeypatch.setattr(cores, "_V2", quota)
-    monkeypatch.setattr(cores, "_affinity", lambda: 6)
+    monkeypatch.setattr(cores, "usable_cores", lambda: list(range(6)))
     assert cores.available_cores() == count
 
 
@@ -26,7 +26,7 @@ def test_the_older_control_groups_count_too(monkeypatch, tmp_path, quota, count)
     monkeypatch.setattr(cores, "_V2", tmp_path / "none")
     monkeypatch.setattr(cores, "_V1_QUOTA", tmp_path / "quota")
     monkeypatch.setattr(cores, "_V1_PERIOD", tmp_path / "period")
-    monkeypatch.setattr(cores, "_affinity", lambda: 6)
+    monkeypatch.setattr(cores, "usable_cores", lambda: list(range(6)))
     assert cores.available_cores() == count
 
 

@@ -6,10 +6,11 @@ up; other systems have none.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+from remuda.runner.cores import usable_cores
 
 __all__ = ["IdleCores"]
 
@@ -26,9 +27,7 @@ class IdleCores:
 
     def __init__(self, path: Path = Path("/proc/stat"), cores: Iterable[int] | None = None) -> None:
         self._path = path
-        if cores is None:
-            cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        self._names = {f"cpu{core}" for core in cores}
+        self._names = {f"cpu{core}" for core in (usable_cores() if cores is None else cores)}
         self._read = -_STALE
         self._idle = self._all = 0
         self._cores: float | None = 0.0

@@ -21,12 +21,14 @@ import os
 from contextlib import suppress
 from typing import Final
 
+from remuda.runner.cores import usable_cores
+
 from .. import _native
 
 __all__ = ["Places", "anywhere"]
 
 _DECIDED: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
-_CORES: Final = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+_CORES: Final = tuple(usable_cores()) if hasattr(os, "sched_setaffinity") else ()
 """Of this process, before any thread of it was placed."""
 
 

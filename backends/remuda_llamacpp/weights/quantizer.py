@@ -26,12 +26,12 @@ from .rewrite import rewrite
 __all__ = ["main"]
 
 _NICENESS = 10
-"""Who waits for a token comes before who waits for a file."""
+"""Who waits for a token comes before who waits for a file, and so does any program that nobody has made nice."""
 
 
 def main() -> None:
     confine(int(sys.argv[2]))
-    os.nice(_NICENESS)
+    os.nice(_NICENESS - min(0, os.nice(0)))  # it has inherited the server's own
     with socket.socket(fileno=int(sys.argv[1])) as sock, suppress(BrokenPipeError, ConnectionResetError):
         for body in receive(sock):
             sock.sendall(pack(_quantize(sock, msgspec.msgpack.decode(body, type=Order))))

@@ -1,4 +1,4 @@
-"""How many cores this process may really use."""
+"""Which cores this process may use, and how many it really can."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["available_cores"]
+__all__ = ["available_cores", "usable_cores"]
 
 _V2 = Path("/sys/fs/cgroup/cpu.max")
 _V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
@@ -19,13 +19,14 @@ def available_cores() -> int:
     A fraction of a core counts as none: compute threads wait for each other at barriers, so one that the quota
     stops holds up all.
     """
-    return max(1, min(_affinity(), _quota()))
+    return max(1, min(len(usable_cores()), _quota()))
 
 
-def _affinity() -> int:
+def usable_cores() -> list[int]:
+    """The numbers of those that the affinity mask allows, ascending; of all where the system has none."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _quota() -> int:
