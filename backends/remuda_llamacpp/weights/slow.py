@@ -16,6 +16,13 @@ matrices of 1024 and 2816, reading 128 tokens and writing in so many sequences:
     IQ4_XS 1,003    187    197    286    514
 
 So no other type gains from it. On ARM nothing was measured, and nothing is called slow.
+
+How far the log probabilities are from those of the same weights in F32, for 500 tokens of English and SmolLM2-135M in
+Q4_1, whose kernel rounds what comes in to eight bits as that of Q8_0 does:
+
+             Kullback-Leibler divergence   of the likeliest token, mean   the same token is likeliest
+    Q4_1     0.0035                        0.050                          97.0 %
+    Q8_0     0.0046                        0.052                          95.8 %
 """
 
 from __future__ import annotations
